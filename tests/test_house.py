@@ -20,6 +20,7 @@ HEAVY = {
     *(
         "accelerate",
         "diffusers",
+        "huggingface_hub",
         "importlib",
         "joblib",
         "matplotlib",

@@ -213,7 +213,7 @@ def test_no_prompt_within_the_limit_is_cut(generator):
 def test_a_strength_is_found_from_a_ratio(executed, generator, rows, train):
     sampler = rows(1, train)[0].sampler
     solver = generator._solver(sampler)
-    generator._schedule.place(solver, 30)
+    generator._schedule.set_timesteps(solver, 30)
     snr = generator._schedule.grid_snr(solver)[30 - executed].item()
     strength = generator.strength_at(max(snr, 1e-9), sampler=sampler, steps=30)
     assert int(30 * strength) == executed

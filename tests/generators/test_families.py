@@ -136,7 +136,7 @@ def test_a_shift_by_image_size_is_that_of_the_plain_pipeline(strength, tmp_path,
     drawn = generator.draw([row((None, "flow-euler"), train, strength=strength)], train)[0]
     assert np.array_equal(pixels_of(expected), drawn)
     solver = generator._solver("flow-euler")
-    generator._schedule.place(solver, 4)
+    generator._schedule.set_timesteps(solver, 4)
     assert torch.equal(solver.sigmas, pipeline.scheduler.sigmas)
     mu = 0.5 + (64 - 4) / (80 - 4) * 0.65
     half = np.exp(mu) / (np.exp(mu) + 1)

@@ -53,7 +53,7 @@ def test_the_solver_has_the_sigmas_of_the_pipeline(name, size, request):
     pipeline, generator = plain(folder), load(folder, resolution=size)
     pipeline("a cat", num_inference_steps=5, height=size, width=size, output_type="latent")
     solver = generator._solver("flow-euler")
-    generator._schedule.place(solver, 5)
+    generator._schedule.set_timesteps(solver, 5)
     torch.testing.assert_close(solver.sigmas, pipeline.scheduler.sigmas, rtol=1e-6, atol=0)
     sigmas = pipeline.scheduler.sigmas[:-1]
     torch.testing.assert_close(
@@ -67,7 +67,7 @@ def test_training_and_drawing_have_one_shift_which_grows_with_the_size(size, mu,
     generator = load(dev, resolution=size)
     half = np.exp(mu) / (np.exp(mu) + 1)  # what the shift makes of 1 / 2
     solver = generator._solver("flow-euler")
-    generator._schedule.place(solver, 2)
+    generator._schedule.set_timesteps(solver, 2)
     assert solver.sigmas[1] == pytest.approx(half)
     assert generator.snr[499] == pytest.approx(((1 - half) / half) ** 2)
     assert generator._schedule.network_time(torch.tensor([499]))[0] == pytest.approx(1000 * half)

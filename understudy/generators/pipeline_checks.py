@@ -30,7 +30,8 @@ class Layout:
     Attributes:
         part: name of the denoiser among the pipeline's components.
         width_key: name of the width of the text states in the denoiser's configuration.
-        encoders: text encoders whose states, side by side, have this width; empty if they are filled up.
+        encoders: text encoders whose states, side by side, have this width; empty if the pipeline pads the
+            states to this width (SD3).
         packing: width and height in latent pixels of the patches that the pipeline packs into channels.
         size_unit: width and height of images in pixels must be a multiple of it, as diffusers' pipelines ask.
     """

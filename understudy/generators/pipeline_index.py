@@ -80,12 +80,12 @@ def _fault(folder: Path, variant: str | None) -> str | None:
             continue
         if fault := _unknown_class(name, *kind):
             return fault
-        place = folder / name
-        configs, weights = list(place.glob("*.json")), weights_in(place)
+        part = folder / name
+        configs, weights = list(part.glob("*.json")), weights_in(part)
         for path in (*configs, *weights):
             if found := damage(path):
                 return f"{path.relative_to(folder)} in it is {found[0]}: {found[1]}"
-        if not configs or (place / "config.json" in configs and not weights):
+        if not configs or (part / "config.json" in configs and not weights):
             missing = "weights" if configs else "JSON file"
             return f"its folder {name} has no {missing}: copy the whole folder again"
         if fault := _misnamed(name, weights, variant):

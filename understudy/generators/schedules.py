@@ -40,7 +40,7 @@ class Schedule(NoiseSchedule, Protocol):
     def network_time(self, t: Tensor) -> Tensor:
         """Timesteps, int64 (B,), in the unit of the denoiser."""
 
-    def place(self, solver: Any, steps: int) -> None:
+    def set_timesteps(self, solver: Any, steps: int) -> None:
         """Set the timesteps of a solver for drawing from pure noise, as the pipeline sets them."""
 
     def grid_snr(self, solver: Any) -> Tensor:
@@ -61,7 +61,7 @@ def strength_near(snr: float, schedule: Schedule, solver: Any, *, sampler: str, 
         InputError: if the solver cannot take so many steps.
     """
     try:
-        schedule.place(solver, steps)
+        schedule.set_timesteps(solver, steps)
     except ValueError as error:
         raise InputError(
             f"draw.steps must be fewer for draw.sampler={sampler!r}, got {steps}, more than it can place"
@@ -129,7 +129,7 @@ class DiffusionSchedule:
         """The timestep itself."""
         return t
 
-    def place(self, solver: Any, steps: int) -> None:
+    def set_timesteps(self, solver: Any, steps: int) -> None:
         """Let the solver place its timesteps."""
         solver.set_timesteps(steps)
 
@@ -195,7 +195,7 @@ class FlowSchedule:
         """Sigma times the number of timesteps, float32."""
         return self._sigmas.to(t.device)[t] * self._num_timesteps
 
-    def place(self, solver: Any, steps: int) -> None:
+    def set_timesteps(self, solver: Any, steps: int) -> None:
         """Give the solver the pipeline's sigmas before the shift, and the shift if it is not the solver's."""
         if self._even_steps:
             solver.set_timesteps(sigmas=np.linspace(1.0, 1 / steps, steps), **self._options)
