@@ -11,7 +11,7 @@ from diffusers.loaders.single_file_utils import SingleFileComponentError, fetch_
 from torch import nn
 
 from understudy.core.errors import InputError, first_line
-from understudy.core.hub import hub_asked_once
+from understudy.core.hub import hub_asked_once, why_not_found
 from understudy.core.listing import listed
 from understudy.core.weight_files import shapes_in
 from understudy.generators.foreign import CHECKPOINT_PARTS, INDEX
@@ -99,9 +99,11 @@ def _check_config(path: Path, config: str) -> None:
     try:
         read_index(config)
     except InputError as error:
+        reason = why_not_found(error.__cause__ or error)
         raise InputError(
             f"generator.config must be the folder or hub name of a pipeline of the same family as {path}, "
-            f"got {config}, which has no {INDEX} that can be read: correct it, or leave it out to use the hub"
+            f"got {config}, whose {INDEX} cannot be read: {reason}; correct it, or leave it out to use the "
+            "original pipeline on the hub"
         ) from error
 
 
