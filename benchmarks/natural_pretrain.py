@@ -27,12 +27,11 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import torch
-from diffusers import StableDiffusionPipeline, UniPCMultistepScheduler
 from PIL import Image, ImageOps
 from torch import Tensor
 from transformers import CLIPTokenizer
 
-from benchmarks.photo_network import batches, imagenet_places
+from benchmarks.natural_recognised import recognised
 from understudy.data.decoding import decode
 from understudy.data.sources.columns import class_label_names, hub_features
 from understudy.functional.augment import flip_crop
@@ -56,7 +55,6 @@ from understudy.generators.mini.networks import (
 from understudy.generators.mini.optimise import Budget
 from understudy.generators.mini.pretrain import run_step
 from understudy.generators.mini.tokenizer import MAX_LENGTH, train_tokenizer
-from understudy.training.photo_network import photo_network
 
 BUDGET = Budget(
     vae_steps=3_000,
@@ -98,15 +96,6 @@ SHOWN = (
     "pizza",
     "seashore",
 )
-
-
-RECOGNISED = (
-    *SHOWN,
-    *("boa constrictor", "black widow", "koala", "jellyfish", "king penguin"),
-    *("chihuahua", "tarantula", "snail", "goose", "american alligator"),
-)
-"""Classes, by ImageNet's words, of which images are drawn for the network of ``understudy[photo]``."""
-_DRAWN_OF_EACH = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,7 +198,8 @@ def pretrain(
     write_pipeline(pipeline)
     write_samples(pipeline, [f"a photo of {name}" for name in SHOWN], seed)
     if size > 32:  # the network of ImageNet cannot tell smaller pictures
-        step("recognised", lambda: (None, recognised(pipeline, held_out, device, seed=seed)), lambda _: None)
+        found = partial(recognised, pipeline, held_out.images, names, device, seed=seed)
+        step("recognised", lambda: (None, found()), lambda _: None)
 
 
 def read_images(parquet: Path, size: int, *, most: int | None = None) -> SourceImages:
@@ -261,43 +251,6 @@ def joined(parts: Sequence[SourceImages]) -> SourceImages:
         ),
         class_names=names,
     )
-
-
-@torch.inference_mode()
-def recognised(folder: Path, held_out: SourceImages, device: torch.device, *, seed: int) -> dict[str, float]:
-    """The share of drawn and of real images of ``RECOGNISED`` that a network for ImageNet tells apart.
-
-    It chooses among these classes. Half right is the least with which drawn images count as recognisable.
-    """
-    places = imagenet_places()
-    network = photo_network(None, setting="this script").eval().to(device)
-
-    def right(images: Sequence[Image.Image], labels: Sequence[int]) -> float:
-        columns = [places[name] for name in RECOGNISED]
-        scores = torch.cat([network((2 * x - 1).to(device))[:, columns].cpu() for x in batches(images)])
-        return (scores.argmax(dim=1) == torch.tensor(labels)).float().mean().item()
-
-    pipeline = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32).to(device)
-    pipeline.scheduler = UniPCMultistepScheduler.from_config(pipeline.scheduler.config)
-    pipeline.set_progress_bar_config(disable=True)
-    drawn: list[Image.Image] = []
-    for number, name in enumerate(RECOGNISED):
-        generators = [
-            torch.Generator().manual_seed(seed + _DRAWN_OF_EACH * number + index)
-            for index in range(_DRAWN_OF_EACH)
-        ]
-        prompts = [f"a photo of {name}"] * _DRAWN_OF_EACH
-        drawn += pipeline(prompts, num_inference_steps=20, guidance_scale=2.0, generator=generators).images
-    shown = [held_out.class_names.index(name) for name in RECOGNISED if name in held_out.class_names]
-    real = [index for index, label in enumerate(held_out.images.labels.tolist()) if label in shown]
-    pixels = held_out.images.images[real].permute(0, 2, 3, 1).numpy()
-    names = [held_out.class_names[held_out.images.labels[index]] for index in real]
-    return {
-        "drawn": right(drawn, [label for label in range(len(RECOGNISED)) for _ in range(_DRAWN_OF_EACH)]),
-        "real": right([Image.fromarray(each) for each in pixels], [RECOGNISED.index(name) for name in names]),
-        "drawn_images": len(drawn),
-        "real_images": len(real),
-    }
 
 
 def with_mirror_images(data: CaptionedImages) -> CaptionedImages:

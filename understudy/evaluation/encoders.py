@@ -19,7 +19,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor, nn
 
-from understudy.core.errors import InputError, first_line
+from understudy.core.errors import InputError
 from understudy.core.hub import why_not_given
 from understudy.core.registry import Registry
 from understudy.core.weight_files import check_network, check_network_folder, check_script
@@ -359,7 +359,7 @@ def _readable(
     try:
         yield
     except Exception as error:  # the readers raise many types for damaged or foreign folders
-        raise InputError(f"{request.given} must be {wanted}: {first_line(error)}") from error
+        raise InputError(f"{request.given} must be {wanted}: {why_not_given(error)}") from error
 
 
 def _clip_folder(request: Request, config: Mapping[str, Any]) -> Encoder:
