@@ -9,6 +9,7 @@ import torch
 import yaml
 from PIL import Image
 from sklearn.datasets import load_sample_image
+from tiny import save_tiny_sd3
 from tiny_job import SECTIONS, write_pets
 
 from understudy import defaults_for
@@ -360,3 +361,8 @@ def test_two_forms_of_the_same_weights_count_once(tmp_path):
     with (folder / "unet" / "diffusion_pytorch_model.fp16.safetensors").open("wb") as file:
         file.truncate(75 * 10**6)
     assert not is_large(str(folder))
+
+
+def test_a_small_pipeline_of_flow_matching_has_the_only_sampler_it_can_have(tmp_path):
+    save_tiny_sd3(tmp_path / "sd3", t5=False)
+    assert defaults_for("digits", generator=str(tmp_path / "sd3")) == {"draw": {"sampler": "flow-euler"}}

@@ -129,3 +129,13 @@ def test_a_family_with_an_autoencoder_of_its_own_keeps_it(folders, tmp_path):
     save_tiny_sana(tmp_path / "sana")
     with pytest.raises(InputError, match="needs a pipeline with an AutoencoderKL, got SanaPipeline"):
         load(tmp_path, str(folders / "tiny"), pipeline="sana")
+
+
+def test_an_autoencoder_of_another_family_is_told_by_its_scale(tmp_path):
+    save_tiny_pipeline(tmp_path / "sd")
+    save_tiny_sd3(tmp_path / "sd3", t5=False)
+    with pytest.raises(InputError, match=r"scaling_factor 1\.5 and shift_factor 0\.06, got .* None: choose"):
+        load(tmp_path, str(tmp_path / "sd" / "vae"), pipeline="sd3")
+    with pytest.raises(InputError, match="whole pipeline, whose autoencoder lies in its folder"):
+        load(tmp_path, str(tmp_path / "sd"), pipeline="sd3")
+    assert load(tmp_path, str(tmp_path / "sd3" / "vae"), pipeline="sd3").fingerprint

@@ -7,7 +7,7 @@ import pytest
 import safetensors.torch
 import torch
 from diffusers import UNet2DConditionModel
-from tiny import save_tiny_sdxl
+from tiny import save_tiny_flux, save_tiny_pipeline, save_tiny_sana, save_tiny_sd3, save_tiny_sdxl
 
 from understudy.core.errors import InputError
 from understudy.generators.load import check_generator, load_generator
@@ -301,3 +301,22 @@ def test_the_trial_finds_losses_that_are_not_finite(folder):
     settings = build({"data": {"source": "digits"}, "generator": {"name": str(folder)}})
     with pytest.raises(InputError, match="must be finite, got nan"):
         try_generator(load(folder), settings, "a cat")
+
+
+@pytest.mark.parametrize(
+    ("save", "part"),
+    [
+        (save_tiny_pipeline, "tokenizer"),
+        (save_tiny_sdxl, "tokenizer_2"),
+        (save_tiny_sd3, "tokenizer_3"),
+        (save_tiny_flux, "tokenizer_2"),
+        (save_tiny_sana, "tokenizer"),
+    ],
+)
+def test_a_tokenizer_without_its_files_is_refused(save, part, tmp_path):
+    save(tmp_path / "pipeline")
+    for file in (tmp_path / "pipeline" / part).iterdir():
+        if file.name != "tokenizer_config.json":
+            file.unlink()
+    with pytest.raises(InputError, match=rf"{part} .*(knows no words|cannot be read)|cannot load"):
+        load_generator(GeneratorSettings(name=str(tmp_path / "pipeline")), device="cpu")

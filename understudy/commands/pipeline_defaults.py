@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from understudy.generators.pipeline_kind import draws_in_four_steps, is_distilled, is_flow
@@ -19,12 +20,13 @@ PIPELINE_DEFAULTS: dict[str, dict[str, tuple[object]]] = {
 
 
 def pipeline_defaults(name: str) -> dict[str, Any]:
-    """Settings that suit the generator ``name``, as a layer for :func:`build`; nothing for a small one.
+    """Settings that suit the generator ``name``, as a layer for :func:`build`.
 
-    Distilled weights keep the general guidance of 1, which is none: they were trained to draw without.
+    A small one gets nothing but the only sampler that it can have. Distilled weights keep the general
+    guidance of 1, which is none: they were trained to draw without.
     """
     if not is_large(name):
-        return {}
+        return {"draw": {"sampler": "flow-euler"}} if Path(name).exists() and is_flow(name) else {}
     suits = {
         "guidance_scale": not is_distilled(name),
         "steps": draws_in_four_steps(name),

@@ -24,11 +24,13 @@ def recognised(
 ) -> tuple[float, str]:
     """The share of drawn images that look like their class to the network that arms start from, in words too.
 
-    It is 1, and nothing is said, without such a network and for a generator that has learned nothing yet.
+    It is 1 without such a network, and for a generator that has learned nothing yet.
     """
-    backbone = pretrained_classifier(settings.compare)
     has_adapter = settings.adapt.adapter is not None
-    if backbone is None or (settings.generator.name == "class_conditional" and not has_adapter):
+    if settings.generator.name == "class_conditional" and not has_adapter:
+        return 1.0, "the generator 'class_conditional' has learned nothing yet, so it draws noise here"
+    backbone = pretrained_classifier(settings.compare)
+    if backbone is None:
         return 1.0, ""
     backbone.model.to(device)
     network = TrainedClassifier(backbone, train.class_names, device)

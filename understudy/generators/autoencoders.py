@@ -33,7 +33,8 @@ def moments(encoded: Any) -> tuple[Tensor, Tensor]:
 def replace_autoencoder(pipeline: Any, name: str, dtype: torch.dtype) -> None:
     """Load an autoencoder in the place of a pipeline's own.
 
-    Whether both mean the same by a latent cannot be checked: TAESD has a version for each family.
+    Whether both mean the same by a latent can be checked only for two ``AutoencoderKL``, by their scale and
+    shift: TAESD has a version for each family.
 
     Args:
         pipeline: of diffusers, with an ``AutoencoderKL``.
@@ -54,8 +55,8 @@ def replace_autoencoder(pipeline: Any, name: str, dtype: torch.dtype) -> None:
         autoencoder = load_network(_kind_of(name), name, torch_dtype=dtype)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise InputError(
-            "generator.autoencoder must be a folder or hub name of an autoencoder such as "
-            f"madebyollin/taesd, got {name!r}: {why_not_found(error)}"
+            "generator.autoencoder must be a folder or hub name of an autoencoder, such as the TAESD of the "
+            f"pipeline's family, got {name!r}: {why_not_found(error)}; correct it, or leave it out"
         ) from error
     check_finite(autoencoder.state_dict(), f"generator.autoencoder={name}")
     shapes = [_shape(each.config) for each in (pipeline.vae, autoencoder)]
@@ -66,10 +67,20 @@ def replace_autoencoder(pipeline: Any, name: str, dtype: torch.dtype) -> None:
                 *shapes[0], name, *shapes[1]
             )
         )
+    scales = [_scale(each.config) for each in (pipeline.vae, autoencoder)]
+    if isinstance(autoencoder, AutoencoderKL) and scales[0] != scales[1]:
+        raise InputError(
+            "generator.autoencoder must have latents like the pipeline's own, of scaling_factor {} and "
+            "shift_factor {}, got {!r} with {} and {}: choose one for this family".format(
+                *scales[0], name, *scales[1]
+            )
+        )
     pipeline.register_modules(vae=autoencoder.eval())
 
 
 def _kind_of(name: str) -> Any:
+    if (Path(name) / "vae" / "config.json").is_file():
+        raise ValueError("it is a whole pipeline, whose autoencoder lies in its folder 'vae'")
     kind = AutoencoderKL.load_config(name).get("_class_name")
     if kind not in _KINDS:
         raise ValueError(f"its config.json names {kind}, not {' or '.join(_KINDS)}")
@@ -80,3 +91,8 @@ def _shape(config: Any) -> tuple[int, int]:
     """Channels of latents, and by how much they are smaller than images."""
     blocks = config.get("encoder_block_out_channels") or config["block_out_channels"]
     return int(config["latent_channels"]), 2 ** (len(blocks) - 1)
+
+
+def _scale(config: Any) -> tuple[float, float | None]:
+    """Factor and shift that turn latents into the denoiser's unit."""
+    return float(config["scaling_factor"]), config.get("shift_factor")

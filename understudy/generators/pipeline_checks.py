@@ -143,12 +143,7 @@ def check_parts(pipeline: Any, layout: Layout, *, name: str) -> None:
             f"the pipeline {name} must be complete, but lacks {', '.join(missing)}: choose another one "
             "(a refiner cannot be used alone)"
         )
-    tokenizer = pipeline.tokenizer
-    if not set(tokenizer("a photo").input_ids) - set(tokenizer.all_special_ids):
-        raise InputError(
-            f"the tokenizer of the pipeline {name} knows no words, which happens if its files are missing: "
-            "copy the folder 'tokenizer' of the original pipeline"
-        )
+    _check_tokenizers(pipeline, name=name)
     _check_text_encoders(pipeline, layout, name=name)
     config = pipeline.components[layout.part].config
     channels = pipeline.vae.config.latent_channels * layout.packing**2
@@ -164,6 +159,17 @@ def check_parts(pipeline: Any, layout: Layout, *, name: str) -> None:
             f"the denoiser of the pipeline {name} takes the guidance scale as an input, as models distilled "
             "for few steps (LCM) do, and cannot be adapted: choose the model that it was distilled from"
         )
+
+
+def _check_tokenizers(pipeline: Any, *, name: str) -> None:
+    """Check that every tokenizer tells two words apart; one without its files makes them unknown, alike."""
+    for part in ("tokenizer", "tokenizer_2", "tokenizer_3"):
+        tokenizer = pipeline.components.get(part)
+        if tokenizer is not None and tokenizer("photo").input_ids == tokenizer("zebra").input_ids:
+            raise InputError(
+                f"{part} of the pipeline {name} knows no words, which happens if its files are missing: "
+                f"copy the folder '{part}' of the original pipeline"
+            )
 
 
 def _check_text_encoders(pipeline: Any, layout: Layout, *, name: str) -> None:

@@ -58,7 +58,9 @@ def about_words(found: dict[str, Any] | None) -> str:
         f"CLIP names {share['mean']:.0%} [{share['low']:.0%}, {share['high']:.0%}] of {found['images']:,} "
         f"train images by the words of their classes (chance: {chance:.0%})"
     )
-    if found["knows"] is not False:
+    if found["knows"] is None:
+        return f"{told}: too few, or too close to chance, to tell whether it knows these words"
+    if found["knows"]:
         return told
     return (
         f"warning: {told}: it does not know these words, or not such images, and prompts are of little use; "
