@@ -3,7 +3,7 @@ augmentation, and over a network that knows ImageNet?
 
 ``PHOTOGRAPHS=FOLDER python -m benchmarks.photographs`` needs the folders ``trashnet``, ``clothing`` and
 ``sign-digits`` with Parquet files for train, val and test in it, and ``pip install "understudy[photo]"``. A
-set takes about an hour and a quarter on two CPU cores; ``SETS=trashnet`` measures one, and rows of other sets
+set takes about two hours on two CPU cores; ``SETS=trashnet`` measures one, and rows of other sets
 in the result file are kept. With ``--smoke`` it runs on ``digits`` with bundled networks.
 
 Each set is tried with 5 and 20 images per class and with all, three runs each, with two backbones at 64
@@ -61,7 +61,6 @@ _COMMON: Mapping[str, Any] = {
         "augmentation": "flip-crop",
         "resolution": 64,
         "batch_size": 32,
-        "num_seeds": 1,  # intervals are over runs, which differ in much more
         "curve_points": 0,
         "verdict": "balanced_accuracy",
     },
