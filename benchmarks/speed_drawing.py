@@ -84,7 +84,7 @@ def _ours(generator: Generator, rows: Sequence[PlanRow]) -> np.ndarray:
 
 
 def _plain_pipeline(generator: Any) -> Any:
-    pipeline = generator._assemble(generator.from_text, DrawSettings().sampler)
+    pipeline = generator._assemble(generator.from_text, generator._solver(DrawSettings().sampler))
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 

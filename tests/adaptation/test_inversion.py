@@ -367,7 +367,7 @@ def test_families_with_several_text_encoders_refuse(train, val, tmp_path):
     generator = StableDiffusionXLGenerator.load(str(tmp_path / "xl"))
     with pytest.raises(
         InputError,
-        match="needs a pipeline with one text encoder, .*, got StableDiffusionXLPipeline: choose another",
+        match="needs a pipeline whose only text encoder is CLIP, .*, got StableDiffusionXLPipeline: choose",
     ):
         next(adapting(generator, train, val, tmp_path / "out", **STYLE))
 

@@ -41,7 +41,7 @@ def first_of(steps, count):
 def drawn_plainly(pipeline, ours, row):
     """The image of a row, from a diffusers pipeline as anyone would call it."""
     pipeline.set_progress_bar_config(disable=True)
-    pipeline.scheduler = DDIMScheduler.from_config(ours._assemble(ours.from_text, "ddim").scheduler.config)
+    pipeline.scheduler = DDIMScheduler.from_config(ours._solver("ddim").config)
     image = pipeline(
         row.prompt,
         negative_prompt=row.negative_prompt,

@@ -91,10 +91,10 @@ def hub_asked_once(name: str, *, file: str = "README.md", kind: str = "model") -
     constants.HF_HUB_OFFLINE = before or refusal is not None
     try:
         yield
-    except OSError:
+    except OSError as error:
         if refusal is None:
             raise
-        raise LocalEntryNotFoundError("the hub did not answer, and the cache has not all files") from refusal
+        raise LocalEntryNotFoundError(str(error)) from refusal
     finally:
         constants.HF_HUB_OFFLINE = before
 

@@ -65,7 +65,7 @@ SOURCES.register(
 
 def _explained(error: Exception, name: str) -> str:
     if isinstance(error, LocalEntryNotFoundError):
-        return why_not_given(error)
+        return f"{why_not_given(error)}: {error}"
     if "config name" in str(error).lower():
         return f"{error}: choose one of its configurations as {name}:CONFIG"
     if "scripts" in str(error):
