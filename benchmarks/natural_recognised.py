@@ -46,7 +46,7 @@ def recognised(
         scores = torch.cat([network((2 * x - 1).to(device))[:, columns].cpu() for x in batches(images)])
         return (scores.argmax(dim=1) == torch.tensor(labels)).float().mean().item()
 
-    pipeline = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32).to(device)
+    pipeline = StableDiffusionPipeline.from_pretrained(folder, dtype=torch.float32).to(device)
     pipeline.scheduler = UniPCMultistepScheduler.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
     drawn: list[Image.Image] = []

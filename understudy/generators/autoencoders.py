@@ -52,7 +52,7 @@ def replace_autoencoder(pipeline: Any, name: str, dtype: torch.dtype) -> None:
     try:
         if not Path(name).exists():
             hub_file(name, "config.json")
-        autoencoder = load_network(_kind_of(name), name, torch_dtype=dtype)
+        autoencoder = load_network(_kind_of(name), name, dtype=dtype)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise InputError(
             "generator.autoencoder must be a folder or hub name of an autoencoder, such as the TAESD of the "
