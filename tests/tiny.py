@@ -107,7 +107,7 @@ def save_tiny_sd3(folder, *, t5=True):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         pipeline = StableDiffusion3Pipeline(
-            vae=_vae(shift_factor=0.06, scaling_factor=1.5, use_quant_conv=False, use_post_quant_conv=False),
+            vae=_flow_vae(),
             text_encoder=CLIPTextModelWithProjection(_text_config(tokenizer)),
             tokenizer=tokenizer,
             text_encoder_2=CLIPTextModelWithProjection(_text_config(tokenizer)),
@@ -138,7 +138,7 @@ def save_tiny_flux(folder, *, dev=True):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         pipeline = FluxPipeline(
-            vae=_vae(shift_factor=0.06, scaling_factor=1.5, use_quant_conv=False, use_post_quant_conv=False),
+            vae=_flow_vae(),
             text_encoder=CLIPTextModel(_text_config(tokenizer)),
             tokenizer=tokenizer,
             text_encoder_2=T5EncoderModel(_t5_config()),
@@ -257,6 +257,11 @@ def _vae(**changes):
         sample_size=16,
         **changes,
     )
+
+
+def _flow_vae():
+    """As those of SD3 and FLUX.1: latents are shifted, and not convolved once more."""
+    return _vae(shift_factor=0.06, scaling_factor=1.5, use_quant_conv=False, use_post_quant_conv=False)
 
 
 def _unet(**changes):

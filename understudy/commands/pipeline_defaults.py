@@ -25,14 +25,16 @@ def pipeline_defaults(name: str) -> dict[str, Any]:
     A small one gets nothing but the only sampler that it can have. Distilled weights keep the general
     guidance of 1, which is none: they were trained to draw without.
     """
-    if not is_large(name):
-        return {"draw": {"sampler": "flow-euler"}} if Path(name).exists() and is_flow(name) else {}
+    large = is_large(name)
+    if not large and not Path(name).exists():
+        return {}
     suits = {
-        "guidance_scale": not is_distilled(name),
-        "steps": draws_in_four_steps(name),
+        "guidance_scale": large and not is_distilled(name),
+        "steps": large and draws_in_four_steps(name),
         "sampler": is_flow(name),
     }
-    return {
-        section: {key: value for key, (value,) in values.items() if suits.get(key, True)}
+    chosen = {
+        section: {key: value for key, (value,) in values.items() if suits.get(key, large)}
         for section, values in PIPELINE_DEFAULTS.items()
     }
+    return {section: values for section, values in chosen.items() if values}

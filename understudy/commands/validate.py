@@ -10,7 +10,7 @@ from understudy.commands.chosen import quiet_libraries
 from understudy.core.device_memory import free_bytes
 from understudy.core.listing import listed, shortened
 from understudy.data.captions.captions import caption_sets
-from understudy.data.image_kind import kind_of_set
+from understudy.data.image_kind import look_at
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.load import Splits, load_splits
 from understudy.data.settings import CaptionSettings
@@ -95,12 +95,12 @@ def validate(settings: Settings, *, device: str = "cpu") -> Checked:
     words = ""
     if loads_networks(settings, splits):  # otherwise this would be all that loads one
         words = about_words(known_words(settings, splits.train, splits.prompt_names, device=device))
-    kind = kind_of_set(splits.train)
+    look = look_at(splits.train)
     notes = (
         *splits.notes,
-        *about_photographs(kind, settings),
-        *about_grey_and_small(splits.train, kind, settings),
-        *about_learning_from_scratch(splits.train, kind, settings),
+        *about_photographs(look.kind, settings),
+        *about_grey_and_small(look, settings),
+        *about_learning_from_scratch(look, settings),
         *about_large_pipelines(settings),
         *_about_memory(settings),
         *(note for note in (words, small, few) if note),

@@ -24,6 +24,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from understudy.core.errors import first_line
 from understudy.core.listing import listed
 from understudy.core.weight_files import fault_in
 
@@ -119,8 +120,7 @@ def why_not_given(error: BaseException) -> str:
         return "on the hub it has no such branch, tag or commit"
     if isinstance(error, RepositoryNotFoundError):
         return "the hub has no such name, unless it is private ('hf auth login')"
-    message = str(error).strip().splitlines()
-    return message[0].rstrip(".") if message else type(error).__name__
+    return first_line(error).rstrip(".")
 
 
 def _refusal(error: BaseException | None) -> str:

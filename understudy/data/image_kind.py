@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Literal
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, final
 
 import numpy as np
 from PIL import Image
@@ -39,29 +40,42 @@ def image_kind(images: Iterable[Image.Image]) -> ImageKind:
     return "characters" if 2 * sum(are_ink) > len(are_ink) else "photographs"
 
 
-def kind_of_set(data: LabelledSet) -> ImageKind:
-    """:func:`image_kind` of at most a hundred images of a set, evenly spaced."""
-    return image_kind(_some(data))
+@final
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What the images of a set look like.
 
-
-def colour_and_size(data: LabelledSet) -> tuple[bool, int]:
-    """Whether all images of a set are grey, and the median length of the shorter side in pixels.
-
-    Both by at most a hundred of them, evenly spaced.
+    Attributes:
+        kind: :func:`image_kind`.
+        is_grey: whether all are grey.
+        side: median length of the shorter side in pixels.
     """
-    images = list(_some(data))
-    sides = [min(image.size) for image in images]
-    return all(_is_grey(_small(image)) for image in images), int(np.median(sides))
+
+    kind: ImageKind
+    is_grey: bool
+    side: int
 
 
-def _some(data: LabelledSet) -> Iterator[Image.Image]:
-    return (data.image(index) for index in range(0, len(data), -(-len(data) // _LOOKED_AT)))
+def look_at(data: LabelledSet) -> Look:
+    """Look at no more than a hundred images of a set, evenly spaced."""
+    sides, small = [], []
+    for index in range(0, len(data), -(-len(data) // _LOOKED_AT)):
+        image = data.image(index)  # one large image is in memory at a time
+        sides.append(min(image.size))
+        small.append(_thumbnail(image))
+    are_grey = all(_is_grey(_levels(image)) for image in small)
+    return Look(kind=image_kind(small), is_grey=are_grey, side=int(np.median(sides)))
 
 
-def _small(image: Image.Image) -> np.ndarray:
+def _thumbnail(image: Image.Image) -> Image.Image:
+    """A small copy; one of a small image is equal to it."""
     small = image.convert("RGB")
     small.thumbnail((_SIDE, _SIDE))
-    return np.asarray(small).astype(np.int64)
+    return small
+
+
+def _levels(image: Image.Image) -> np.ndarray:
+    return np.asarray(image).astype(np.int64)
 
 
 def _is_grey(pixels: np.ndarray) -> bool:
@@ -70,7 +84,7 @@ def _is_grey(pixels: np.ndarray) -> bool:
 
 def _is_ink(image: Image.Image) -> bool:
     """Whether an image is grey strokes of two levels, and much of it is as plain as its border."""
-    pixels = _small(image)
+    pixels = _levels(_thumbnail(image))
     if not _is_grey(pixels):
         return False
     levels = pixels.sum(axis=-1) // 3

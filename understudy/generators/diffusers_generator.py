@@ -450,9 +450,7 @@ class AbstractDiffusersGenerator(ABC):
         Raises:
             InputError: if there is none.
         """
-        check_image_encoder(self._features, self.pipeline)
-        assert self._features is not None
-        return self._features
+        return check_image_encoder(self._features, self.pipeline)
 
     def _latent_shift(self) -> float:
         return float(self._vae.config.get("shift_factor") or 0.0)

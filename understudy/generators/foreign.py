@@ -37,7 +37,7 @@ CHECKPOINT_PARTS = {
     "text encoder": ("cond_stage_model.", "conditioner.", "text_encoders."),
 }
 """What the names of the weights of each part of a single file begin with; web UIs also keep UNets alone."""
-_DENOISERS = ("unet", "transformer")
+DENOISERS = ("unet", "transformer")
 MERGED_LORAS = ("a kohya LoRA", "a LoRA of diffusers")
 """What the function of diffusers for LoRAs reads."""
 _EMBEDDING = "an embedding of textual inversion"
@@ -93,7 +93,7 @@ def describe(path: Path) -> tuple[str, str]:
     if (path / INDEX).is_file():
         return "a whole pipeline of diffusers", "give it with --generator, and leave adapt.adapter out"
     what, how = _foreign(path) or ("a folder without an adapter" if path.is_dir() else "a file", _ADAPTER)
-    if any((path / name).exists() for name in (*_DENOISERS, *_SHARED_FILES)):
+    if any((path / name).exists() for name in (*DENOISERS, *_SHARED_FILES)):
         return what, f"{how}; or, if understudy made it, copy its whole folder again, with report.json"
     return what, f"{how}; or {_ADAPTER}" if how == _UNKNOWN else how
 
@@ -217,12 +217,12 @@ def _foreign(path: Path) -> tuple[str, str] | None:
     if not path.is_dir():
         return _describe_file(path)
     files = weights_in(path)
-    for file in (*files, *(file for part in _DENOISERS for file in weights_in(path / part))):
+    for file in (*files, *(file for part in DENOISERS for file in weights_in(path / part))):
         if found := damage(file):
             return f"a folder in which {file.relative_to(path)} is {found[0]}", found[1]
     if (path / "adapter_config.json").is_file():
         return f"a {_peft_type(path / 'adapter_config.json')} of peft", _FUSE
-    if any(_is_denoiser(path / name / "config.json") for name in (".", *_DENOISERS)):
+    if any(_is_denoiser(path / name / "config.json") for name in (".", *DENOISERS)):
         return "a denoiser that was fine-tuned as a whole", _DENOISER
     if part := _json(path / "config.json").get("_class_name"):
         return f"a set of unknown weights ({part})", _UNKNOWN

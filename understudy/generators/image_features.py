@@ -92,8 +92,8 @@ def image_encoder_of(pipeline: Any, name: str | None, dtype: torch.dtype) -> Ima
     return ImageFeatures(encoder, pipeline.components.get("feature_extractor"))
 
 
-def check_image_encoder(features: ImageFeatures | None, pipeline: Any) -> None:
-    """Check that a pipeline has an encoder of image features.
+def check_image_encoder(features: ImageFeatures | None, pipeline: Any) -> ImageFeatures:
+    """Check that a pipeline has an encoder of image features, and return it.
 
     Raises:
         InputError: with the setting that can name one.
@@ -103,6 +103,7 @@ def check_image_encoder(features: ImageFeatures | None, pipeline: Any) -> None:
             f"image features need an image encoder, and this {type(pipeline).__name__} has none: "
             "set generator.image_encoder to a CLIP vision model with projection"
         )
+    return features
 
 
 def load_image_encoder(

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from understudy.core.weight_files import weights_in
+from understudy.generators.foreign import DENOISERS
 from understudy.generators.load import GENERATORS
 from understudy.generators.settings import CHECKPOINTS
 
 _LARGE = 200_000_000  # bytes of the denoiser's weights: between `mini` (16 MB) and Stable Diffusion (1.7 GB)
-_DENOISERS = ("unet", "transformer")
 
 
 def is_large(name: str) -> bool:
@@ -26,6 +26,6 @@ def is_large(name: str) -> bool:
         return name.count("/") == 1
     if folder.is_file():
         return folder.suffix in CHECKPOINTS and folder.stat().st_size >= _LARGE
-    files = [path for part in _DENOISERS if (folder / part).is_dir() for path in weights_in(folder / part)]
+    files = [path for part in DENOISERS if (folder / part).is_dir() for path in weights_in(folder / part)]
     plain = [path for path in files if ".fp16" not in path.suffixes] or files  # not the same weights twice
     return sum(path.stat().st_size for path in plain) >= _LARGE

@@ -12,12 +12,11 @@ import psutil
 from understudy.core.device_memory import free_bytes
 from understudy.core.errors import InputError
 from understudy.core.weight_files import READ_WEIGHTS, shapes_in, weights_in
-from understudy.generators.foreign import CHECKPOINT_PARTS, INDEX
+from understudy.generators.foreign import CHECKPOINT_PARTS, DENOISERS, INDEX
 from understudy.generators.pipeline_kind import is_flow, stated
 from understudy.generators.settings import GeneratorSettings
 
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
-_DENOISERS = ("transformer", "unet")
 
 
 def check_room(settings: GeneratorSettings) -> None:
@@ -102,7 +101,7 @@ def bytes_of_weights(settings: GeneratorSettings, *, on_device: bool = False) ->
         numbers = _numbers_in_checkpoint(path, parts)
     else:
         loaded = _networks_of(path, settings) if path.is_dir() else ()
-        parts = tuple(name for name in loaded if name in _DENOISERS) if only_denoiser else loaded
+        parts = tuple(name for name in loaded if name in DENOISERS) if only_denoiser else loaded
         numbers = sum(_numbers_in_folder(path / name) for name in parts)
     return numbers * _BYTES[settings.precision]
 

@@ -17,7 +17,7 @@ from understudy.core.errors import InputError
 from understudy.core.files import content_of
 from understudy.core.progress import Observer
 from understudy.core.provenance import environment
-from understudy.data.image_kind import ImageKind, kind_of_set
+from understudy.data.image_kind import ImageKind, look_at
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.load import Splits
 from understudy.evaluation.encoders import Encoder, auto_encoder, load_encoder
@@ -180,7 +180,7 @@ class Run:
     def image_kind(self) -> ImageKind:
         """What the real images show, as the stage load found; runs of earlier versions look again."""
         found: ImageKind | None = self.recorded("load").get("image_kind")
-        return found or kind_of_set(self.train)
+        return found or look_at(self.train).kind
 
     @cached_property
     def encoder(self) -> Encoder | None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from understudy.data.captions.captions import caption_sets
-from understudy.data.image_kind import ImageKind, colour_and_size, kind_of_set
-from understudy.data.labelled_set import LabelledSet
+from understudy.data.image_kind import ImageKind, Look, look_at
 from understudy.generators.load import GENERATORS, forget_kept
 from understudy.generators.pipeline_size import is_large
 from understudy.generators.settings import FEWEST_FROM_SCRATCH
@@ -34,7 +33,7 @@ def load(run: Run) -> None:
             others=splits.known_ids,
         )
         captioned, shortened = fitting_captions(captioned, run.settings, splits.prompt_names)
-        kind = kind_of_set(splits.train)
+        look = look_at(splits.train)
         words = known_words(run.settings, splits.train, splits.prompt_names, device=run.device)
         for images in (*captioned, splits.test):
             images.save(data / f"{images.split}.parquet")
@@ -47,13 +46,13 @@ def load(run: Run) -> None:
             "val": len(splits.val),
             "test": len(splits.test),
             "skipped": [list(entry) for entry in splits.skipped],
-            "image_kind": kind,
+            "image_kind": look.kind,
             "known_words": words,
             "notes": [
                 *splits.notes,
-                *about_photographs(kind, run.settings),
-                *about_grey_and_small(splits.train, kind, run.settings),
-                *about_learning_from_scratch(splits.train, kind, run.settings),
+                *about_photographs(look.kind, run.settings),
+                *about_grey_and_small(look, run.settings),
+                *about_learning_from_scratch(look, run.settings),
                 *about_large_pipelines(run.settings),
                 *([about_words(words)] if words and words["knows"] is False else []),
                 *([shortened] if shortened else []),
@@ -89,15 +88,14 @@ def about_photographs(kind: ImageKind, settings: Settings) -> tuple[str, ...]:
     return told, f"warning: 'mini' has seen only printed characters, not such images: {what_else(settings)}"
 
 
-def about_grey_and_small(train: LabelledSet, kind: ImageKind, settings: Settings) -> tuple[str, ...]:
+def about_grey_and_small(look: Look, settings: Settings) -> tuple[str, ...]:
     """What to know about photographs without colour, and about those that are enlarged; empty for others."""
-    if kind == "characters":
+    if look.kind == "characters":
         return ()
-    is_grey, side = colour_and_size(train)
     adapt, prompt, told = settings.adapt, settings.draw.prompt, []
     is_adapted = bool(adapt.num_steps) and adapt.adapter is None
     draws_colours = settings.generator.name not in GENERATORS and prompt.startswith("a photo of")
-    if is_grey and draws_colours:
+    if look.is_grey and draws_colours:
         grey = prompt.replace("a photo", "a black and white photo", 1)
         names = ("draw.prompt", "adapt.prompt") if is_adapted else ("draw.prompt",)
         how = " ".join(f'--set "{name}={grey}"' for name in names)
@@ -105,17 +103,17 @@ def about_grey_and_small(train: LabelledSet, kind: ImageKind, settings: Settings
             f"grey photographs: the generator may draw colours, unless its prompt says otherwise: {how}"
         )
     size = settings.compare.resolution
-    if size is not None and 2 * side <= size:
+    if size is not None and 2 * look.side <= size:
         learns_blur = is_adapted and is_large(settings.generator.name)
         blur = ", and the generator learns to draw images as blurred as these" if learns_blur else ""
         told.append(
-            f"small images: half of them have at most {side} pixels on the shorter side; classifiers see "
-            f"them enlarged to {size}{blur}: larger originals would help"
+            f"small images: half of them have at most {look.side} pixels on the shorter side; classifiers "
+            f"see them enlarged to {size}{blur}: larger originals would help"
         )
     return tuple(told)
 
 
-def about_learning_from_scratch(train: LabelledSet, kind: ImageKind, settings: Settings) -> tuple[str, ...]:
+def about_learning_from_scratch(look: Look, settings: Settings) -> tuple[str, ...]:
     """Warnings if ``class_conditional`` stops too early, or draws smaller photographs; empty otherwise."""
     adapt, generator, told = settings.adapt, settings.generator, []
     if generator.name != "class_conditional" or adapt.adapter is not None:
@@ -126,14 +124,13 @@ def about_learning_from_scratch(train: LabelledSet, kind: ImageKind, settings: S
             f"{FEWEST_FROM_SCRATCH} even digits are noise, and photographs take longer; understudy preview "
             "says what --set adapt.steps=2000 costs"
         )
-    if kind == "photographs" and generator.resolution is None:
-        _, side = colour_and_size(train)
-        if side >= _LARGER_THAN_DEFAULT:
-            told.append(
-                f"warning: 'class_conditional' draws 32 pixels here, but half of the photographs have "
-                f"{side} or more: --set generator.resolution=64 --set generator.patch=4, whose steps take as "
-                "long"
-            )
+    is_larger = look.kind == "photographs" and look.side >= _LARGER_THAN_DEFAULT
+    if is_larger and generator.resolution is None:
+        told.append(
+            "warning: 'class_conditional' draws 32 pixels here, but half of the photographs have "
+            f"{look.side} or more: --set generator.resolution=64 --set generator.patch=4, whose steps take "
+            "as long"
+        )
     return tuple(told)
 
 
