@@ -23,8 +23,10 @@ import torch
 from benchmarks import few_images
 from benchmarks.claims import Claim, cell, command_line, repeated, write
 from benchmarks.few_images import LONGER
+from understudy.core.executors.do import do_jobs
+from understudy.core.executors.executor import Terms
 from understudy.core.files import write_json
-from understudy.core.workers import do_jobs
+from understudy.core.settings import ComputeSettings
 from understudy.data.labelled_set import LabelledSet
 from understudy.evaluation.transferability import feature_quality
 from understudy.functional.allocation import first_of_each_class
@@ -175,7 +177,8 @@ def _trials(shots: int | None, repeat: int, runs: Path, smoke: bool) -> dict[str
         )
         for arm in _arms_at(shots)
     }
-    do_jobs([job for tuning in tunings.values() for job in tuning.jobs], workers=1)
+    terms = Terms(root=runs, compute=ComputeSettings(executor="local"))
+    do_jobs([job for tuning in tunings.values() for job in tuning.jobs], terms)
     return {arm: tuning.trials() for arm, tuning in tunings.items()}
 
 

@@ -15,7 +15,7 @@ from tiny import save_tiny_pipeline, two_classes
 from tiny_job import STUDY_FIGURES, Listener, real_page, tiny_settings, write_pets, write_plain_report
 
 from understudy.commands import printing
-from understudy.core import workers
+from understudy.core.executors import here
 from understudy.core.registry import Registry
 from understudy.generators import pipeline_parts
 from understudy.generators.stable_diffusion import StableDiffusionGenerator
@@ -117,7 +117,7 @@ def finished(pets, tiny_pipeline_folder, tmp_path_factory):
 @pytest.fixture
 def at_once(monkeypatch):
     """Worker processes start after the first step, although other tests have registered names."""
-    monkeypatch.setattr(workers, "_WORTH", 0.0)
+    monkeypatch.setattr(here, "_WORTH", 0.0)
     monkeypatch.setattr(Registry, "has_outsiders", False)
 
 

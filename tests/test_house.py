@@ -22,12 +22,14 @@ HEAVY = {
         "diffusers",
         "huggingface_hub",
         "importlib",
-        "joblib",
+        "loky",
         "matplotlib",
         "opacus",
         "peft",
+        "ray",
         "scipy",
         "sklearn",
+        "submitit",
         "timm",
         "torch",
         "torchvision",
@@ -111,6 +113,8 @@ def test_only_these_files_name_a_kind_of_gpu():
     assert named == {
         "commands/chosen.py",  # --device auto
         "core/bfloat16.py",  # which devices are fast with it
+        "core/executors/ray_worker.py",  # whether a node has what it should
+        "core/executors/worker_processes.py",  # a process for each
         "core/processes.py",  # accelerate launch
         "core/provenance.py",  # the name of the GPU
         "generators/mini/pretrain.py",

@@ -352,11 +352,12 @@ def preview(
     """
     from understudy.commands import chosen, printing
     from understudy.commands.preview import preview as draw_preview
+    from understudy.generators.silence import no_progress_bars
 
     chosen.check_not_a_run(options)
     settings, number = chosen.settings_of(options), chosen.whole_runs(options, None, repeats)
     limit = chosen.time_limit(options, time_limit, number)
-    chosen.quiet_libraries()
+    no_progress_bars()
     found = draw_preview(settings, to, device=chosen.torch_device(device), images=images, limit=limit)
     rows = found.estimate.rows(repeats=number)
     title = f"estimate for the whole run, preset {options.preset}"
@@ -483,9 +484,10 @@ def _refuse(message: str) -> NoReturn:
 
 
 def _terminal() -> Any:
-    from understudy.commands import chosen, printing
+    from understudy.commands import printing
+    from understudy.generators.silence import no_progress_bars
 
-    chosen.quiet_libraries()
+    no_progress_bars()
     return printing.progress()
 
 

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 import torch
-from joblib import cpu_count
+from loky import cpu_count
 
 from understudy.core.threads import use_threads
 

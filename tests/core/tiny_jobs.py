@@ -1,21 +1,36 @@
 """Jobs that processes of their own can import."""
 
+import errno
 import os
 import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from understudy.core.errors import InputError
+from understudy.core.executors.executor import Terms
+from understudy.core.executors.job import Job
+from understudy.core.settings import ComputeSettings
+
+
+def terms(root, executor="auto", **compute):
+    """The terms of an executor."""
+    return Terms(root=root, compute=ComputeSettings(executor=executor, **compute))
 
 
 @dataclass
-class Note:
+class Note(Job):
     """Writes the number of its process, in three steps."""
 
     path: Path
     seconds: float = 0.0
     device: str = "cpu"
+
+    @property
+    def name(self):
+        return f"note {self.path.name}"
 
     @property
     def is_done(self):
@@ -38,9 +53,48 @@ class Failing(Note):
 
 
 @dataclass
-class Killed(Note):
-    """Is killed, as by a system that has no memory left."""
+class Flaky(Note):
+    """Fails the first times, as on a full disk, and leaves a mark of each time beside its file."""
+
+    times: int = 1
+
+    def fail(self):
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     def steps(self):
         yield 1
+        marks = list(self.path.parent.glob(f"{self.path.name}-failed-*"))
+        if len(marks) < self.times:
+            (self.path.parent / f"{self.path.name}-failed-{len(marks)}").touch()
+            self.fail()
+        self.path.write_text(str(os.getpid()))
+
+
+@dataclass
+class Killed(Flaky):
+    """Is killed, as by a system that has no memory left."""
+
+    times: int = 99
+
+    def fail(self):
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+@dataclass
+class Copy(Note):
+    """Writes what it reads, and the number of threads that it may use."""
+
+    source: Path = Path()
+
+    @property
+    def threads(self):
+        return None
+
+    @property
+    def reads(self):
+        return (self.source,)
+
+    def steps(self):
+        yield 1
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text(f"{self.source.read_text()} {torch.get_num_threads()}")

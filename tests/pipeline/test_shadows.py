@@ -8,8 +8,10 @@ from tiny import two_classes
 from tiny_job import Listener
 
 from understudy.core.errors import InputError
+from understudy.core.executors.executor import Terms
 from understudy.core.files import read_arrays
 from understudy.core.progress import Silent
+from understudy.core.settings import ComputeSettings
 from understudy.data.labelled_set import LabelledSet
 from understudy.evaluation.settings import MembershipSettings
 from understudy.pipeline import shadows as module
@@ -46,6 +48,7 @@ def call(folder, settings=QUICK, compare=COMPARE, **changes):
         "device": "cpu",
         "folder": folder,
         "observer": Silent(),
+        "terms": Terms(root=folder, compute=ComputeSettings()),
     }
     return Shadows(**given | changes).audit()
 

@@ -5,6 +5,7 @@ import pytest
 from tiny import two_classes
 from tiny_job import SECTIONS
 
+from understudy.core.executors.executor import Terms
 from understudy.core.progress import Silent
 from understudy.curation.settings import CurateSettings
 from understudy.data.labelled_set import encode
@@ -40,12 +41,14 @@ def sets(train, val, tmp_path):
     generators = Generators(
         folder=tmp_path / "adapter", feature_cache=cache, observer=Silent(), **shared, **named
     )
-    classifiers = Classifiers(folder=tmp_path / "arms", test=val, **shared, **named)
+    terms = Terms(root=tmp_path, compute=settings.compute)
+    classifiers = Classifiers(folder=tmp_path / "arms", test=val, terms=terms, **shared, **named)
     return SyntheticSets(
         folder=tmp_path / "synthetic",
         generators=generators,
         classifiers=classifiers,
         observer=Silent(),
+        terms=terms,
         **shared,
     )
 

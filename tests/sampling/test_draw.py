@@ -1,4 +1,6 @@
 import hashlib
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -6,7 +8,7 @@ import torch
 from tiny import plan_of
 
 from understudy.generators.visual_guidance import VISUALS, VisualGuidance, features_of
-from understudy.sampling.draw import draw_parts, load_parts
+from understudy.sampling.draw import Drawer, PartDrawing, load_parts
 from understudy.sampling.plan import write_parts
 
 
@@ -15,8 +17,29 @@ def plans(train, tmp_path):
     return write_parts(plan_of(train, [4, 4], steps=2), tmp_path / "plan", part_size=3)
 
 
-def draw(generator, plans, folder, train, batch_size=2):
-    return list(draw_parts(generator, plans, folder, train=train, batch_size=batch_size))
+@dataclass
+class Ready:
+    """Networks that are loaded."""
+
+    generator: Any
+    visual: Any = None
+    files: tuple = ()
+
+    def get(self, number):
+        return self.generator
+
+
+def steps_of(generator, plans, folder, train, batch_size=2, visual=None):
+    """The number of images of each batch, while the parts without images are drawn."""
+    drawer = Drawer(networks=Ready(generator, visual), number=0, train=train, batch_size=batch_size)
+    for plan in plans:
+        job = PartDrawing(plan=plan, path=folder / plan.name, drawer=drawer, device="cpu")
+        if not job.is_done:
+            yield from job.steps()
+
+
+def draw(*arguments, **options):
+    return list(steps_of(*arguments, **options))
 
 
 def hashes(folder):
@@ -28,7 +51,7 @@ def hashes(folder):
 def test_images_carry_their_plan(tiny_generator, plans, train, tmp_path):
     steps = draw(tiny_generator, plans, tmp_path / "images", train)
     drawn = load_parts(tmp_path / "images", plans)
-    assert sum(step.images for step in steps if step.drawn) == len(drawn) == 8
+    assert sum(steps) == len(drawn) == 8
     assert drawn.split == "synthetic"
     assert drawn.class_names == ("cat", "dog")
     assert drawn.provenance("prompt")[-1] == "a photo of a dog"
@@ -47,14 +70,14 @@ def test_finished_parts_are_left_untouched_and_an_interrupted_one_is_drawn_again
 ):
     draw(tiny_generator, plans, tmp_path / "whole", train)
     folder = tmp_path / "stopped"
-    for number, _ in enumerate(draw_parts(tiny_generator, plans, folder, train=train, batch_size=2)):
+    for number, _ in enumerate(steps_of(tiny_generator, plans, folder, train)):
         if number == 2:  # in the middle of the second part
             break
     done = {path.name: path.stat().st_mtime_ns for path in folder.glob("*.parquet")}
     assert list(done) == ["part-00000.parquet"]
     (folder / ".part-00001.parquet.tmp").write_bytes(b"half a file")
     steps = draw(tiny_generator, plans, folder, train)
-    assert [step.drawn for step in steps] == [False, True, True, True]
+    assert steps == [2, 1, 2]
     assert (folder / "part-00000.parquet").stat().st_mtime_ns == done["part-00000.parquet"]
     assert hashes(folder) == hashes(tmp_path / "whole")
 
@@ -68,11 +91,7 @@ def test_guided_images_do_not_depend_on_the_worker(kind, tiny_generator, train, 
 
     def drawn(name, *workers, batch_size=2, visual=guidance):
         for worker in workers:
-            list(
-                draw_parts(
-                    tiny_generator, worker, tmp_path / name, train=train, batch_size=batch_size, visual=visual
-                )
-            )
+            draw(tiny_generator, worker, tmp_path / name, train, batch_size=batch_size, visual=visual)
         return load_parts(tmp_path / name, plans)
 
     one = drawn("one", plans)
@@ -108,7 +127,7 @@ def test_images_of_several_strengths_stay_in_the_order_of_the_plan(tiny_generato
     plans = write_parts(rows, tmp_path / "plan", part_size=8)
     assert len({row.strength for row in rows[:2]}) == 2
     steps = draw(tiny_generator, plans, tmp_path / "images", train, batch_size=4)
-    assert [step.images for step in steps] == [4, 4]
+    assert steps == [4, 4]
     drawn = load_parts(tmp_path / "images", plans)
     assert drawn.ids == [row.id for row in rows]
     for row, image in zip(rows, drawn.pixels(tiny_generator.image_size), strict=True):

@@ -1,4 +1,5 @@
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny import AnyGenerator
 from tiny_job import Listener
+from tiny_jobs import terms
 
 from understudy.data.labelled_set import LabelledSet
+from understudy.sampling.draw import Drawer
 from understudy.sampling.plan import Planner
 from understudy.sampling.settings import DrawSettings
 from understudy.sampling.supply import Supply
@@ -30,6 +33,18 @@ class Numbered(AnyGenerator):
         )
 
 
+@dataclass
+class Ready:
+    """Networks that are loaded."""
+
+    artist: Numbered
+    visual: None = None
+    files: tuple = ()
+
+    def get(self, number):
+        return self.artist
+
+
 @pytest.fixture
 def supply(train):
     """Makes one in a folder."""
@@ -40,10 +55,11 @@ def supply(train):
         )
         return Supply(
             Path(folder),
-            planner,
-            visual=lambda: None,
+            lambda: planner,
+            Drawer(networks=Ready(artist), number=0, train=train, batch_size=3),
             part_size=2,
-            batch_size=3,
+            device="cpu",
+            terms=terms(Path(folder)),
             observer=observer or Listener(),
         )
 

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from tiny_jobs import terms
 from tiny_sets import RECIPE, squares
 
 from understudy.core.errors import InputError
+from understudy.core.executors.do import do_jobs
 from understudy.core.files import read_arrays
-from understudy.core.workers import do_jobs
 from understudy.evaluation.transferability import feature_quality
 from understudy.training.classifier import TrainedClassifier
 from understudy.training.data import HeldOut, TrainingData
@@ -50,7 +51,7 @@ def _training(folder, name="mixed", seed=2, settings=RECIPE, measure=None, keep_
 
 def _run(folder, *args, on_step=lambda amount: None, **changes):
     training = _training(folder, *args, **changes)
-    do_jobs(training.jobs, workers=1, advance=on_step)
+    do_jobs(training.jobs, terms(folder, workers=1), advance=on_step)
     return training.result()
 
 
@@ -186,7 +187,7 @@ def test_two_workers_write_what_one_writes(tmp_path, at_once):
             )
             for name in ("soft", "bridged++")
         ]
-        do_jobs([job for arm in arms for job in arm.jobs], workers=workers)
+        do_jobs([job for arm in arms for job in arm.jobs], terms(tmp_path, workers=workers))
         assert [len(arm.result().seeds) for arm in arms] == [3, 3]
     ours, theirs = (
         {path.name: read_arrays(path) for path in (tmp_path / folder).glob("*.npz")} for folder in "12"

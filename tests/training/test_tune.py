@@ -3,10 +3,11 @@
 import json
 
 import pytest
+from tiny_jobs import terms
 from tiny_sets import RECIPE, squares
 
 from understudy.core.errors import InputError
-from understudy.core.workers import do_jobs
+from understudy.core.executors.do import do_jobs
 from understudy.training.arms import ARMS
 from understudy.training.classifier import accuracy_and_loss
 from understudy.training.data import TrainingData
@@ -28,7 +29,7 @@ def tune(folder, name="real", *, tune=TUNE, val=SETS["val"], advance=lambda amou
     tuning = ArmTuning(
         folder=ArmFolder(folder, name), data=data, val=val, settings=RECIPE, tune=tune, seed=2, device="cpu"
     )
-    do_jobs(tuning.jobs, workers=1, advance=advance)
+    do_jobs(tuning.jobs, terms(folder, workers=1), advance=advance)
     return tuning.trials()
 
 

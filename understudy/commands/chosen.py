@@ -30,10 +30,14 @@ _OPTION_SETTINGS = {
     "arms": "compare.arms",
     "times": "draw.times",
     "threads": "compute.threads",
+    "executor": "compute.executor",
     "workers": "compute.workers",
+    "gpus_per_worker": "compute.gpus_per_worker",
+    "ray_address": "compute.ray_address",
 }
 """The setting of each option that has one."""
-_ON_A_RUN = {"data", "times", "threads", "workers"}
+_COMPUTE = ("threads", "executor", "workers", "gpus_per_worker", "ray_address")
+_ON_A_RUN = {"data", "times", *_COMPUTE}
 """The fields of the options that may be given with the folder of a run."""
 
 
@@ -235,7 +239,7 @@ def _chosen(options: Options) -> dict[str, Any]:
 
 def _compute(options: Options) -> dict[str, Any]:
     """Nested settings for the use of the machine."""
-    given = {"threads": options.threads, "workers": options.workers}
+    given = {name: getattr(options, name) for name in _COMPUTE}
     return {"compute": {name: value for name, value in given.items() if value is not None}}
 
 
@@ -335,13 +339,3 @@ def torch_device(name: str) -> str:
             f"--device {name!r} cannot be used: {reason}: choose auto, cpu or another device of this machine"
         ) from None
     return name
-
-
-def quiet_libraries() -> None:
-    """Hide the progress bars that other libraries show while they load weights."""
-    # slow to import, and needed only before networks are loaded
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
-
-    diffusers_logging.disable_progress_bar()
-    transformers_logging.disable_progress_bar()

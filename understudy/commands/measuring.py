@@ -15,9 +15,9 @@ from understudy.commands import cost
 from understudy.commands.cost import AdaptationPace, Estimate, Pace, estimate
 from understudy.commands.recognised import recognised
 from understudy.commands.validate import splits_and_captioned_sets
+from understudy.core.executors.worker_processes import num_trainers
 from understudy.core.micro_batch import MicroBatch
 from understudy.core.threads import use_threads
-from understudy.core.workers import num_workers
 from understudy.data.contact_sheet import MOST_CLASSES, MOST_PER_CLASS
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.load import Splits
@@ -194,7 +194,7 @@ def measure(settings: Settings, few: FewImages, *, device: str) -> Measured:
     pace = Pace(
         adaptations=0.0,
         images=few.image_seconds,
-        steps=step_seconds / num_workers(settings.compute.workers, device),
+        steps=step_seconds / num_trainers(settings.compute.workers, device),
         private_steps=cost.time_private(splits.train, settings, device=device),
         predictions=cost.time_prediction(classifier, splits.val),
         corruptions=cost.time_corruptions(splits.test, settings, size=classifier.backbone.input_size),

@@ -9,6 +9,7 @@ from understudy.adaptation.methods import METHODS
 from understudy.adaptation.terms import TERMS
 from understudy.commands.study_kinds import STUDIES
 from understudy.core.errors import InputError
+from understudy.core.executors.do import EXECUTORS
 from understudy.core.registry import Registry
 from understudy.curation.scores import SCORES
 from understudy.curation.selections import SELECTIONS
@@ -54,6 +55,7 @@ CATALOGUE: dict[str, Registry[Any]] = {
     "published": PUBLISHED,
     "exports": EXPORTS,
     "studies": STUDIES,
+    "executors": EXECUTORS,
 }
 
 

@@ -178,11 +178,26 @@ class Options:
     ] = None
     seed: Annotated[int, whole_number(help="seed of every random choice")] = 0
     threads: Annotated[
-        int | None, whole_number(help="threads to use [default: the cores that this process may use]")
+        int | None,
+        whole_number(help="threads of each worker [default: the cores that this process may use]"),
+    ] = None
+    executor: Annotated[
+        str | None,
+        typer.Option(help="who does the work: auto, local, processes, ray or slurm [default: auto]"),
     ] = None
     workers: Annotated[
         int | None,
-        whole_number(help="trainings side by side on a CPU [default: as many as threads, if memory allows]"),
+        whole_number(
+            help="workers of the executor; with auto, trainings side by side on a CPU [default: one per "
+            "core or GPU, if memory allows]"
+        ),
+    ] = None
+    gpus_per_worker: Annotated[
+        float | None, typer.Option(help="GPUs of each worker of ray or slurm [default: 1]", metavar="N")
+    ] = None
+    ray_address: Annotated[
+        str | None,
+        typer.Option(help="address of a Ray cluster [default: RAY_ADDRESS, else this machine]"),
     ] = None
 
     given: frozenset[str] = frozenset()

@@ -14,11 +14,14 @@ from typing import Any, final
 
 from understudy.commands.study_failures import Failures
 from understudy.commands.study_folder import StudyFolder, StudyRun
+from understudy.commands.study_jobs import StudyRunJob
 from understudy.commands.study_kinds import STUDIES, Point, check_repeats, read_points
 from understudy.commands.study_results import report
-from understudy.commands.study_shared import take_adapter, take_trainings
+from understudy.commands.study_shared import could_share, take_adapter, take_trainings
 from understudy.core.config import given_names
 from understudy.core.errors import InputError
+from understudy.core.executors.do import do_jobs
+from understudy.core.executors.executor import Terms
 from understudy.core.lock import FolderLock
 from understudy.core.processes import Processes
 from understudy.core.progress import Observer, Silent
@@ -109,17 +112,52 @@ class _Work:
                 lock.take()
                 self.study.note(one.point)
         self.failures.check(asked)
+        return self._finish_each(asked) if self.terms.are_here else self._finish_side_by_side(asked)
+
+    @property
+    def terms(self) -> Terms:
+        """Of the executor that does the runs."""
+        return Terms(root=self.study.out, compute=self.study.base.compute, say=self.observer.say)
+
+    def _is_missing(self, one: StudyRun) -> bool:
+        return not one.is_finished and one.point not in self.failures.reasons
+
+    def _finish_each(self, asked: Sequence[StudyRun]) -> dict[str, Any]:
+        """Do the missing runs one after the other in this process."""
         results = self._report()
         for number, one in enumerate(asked, start=1):
-            if not one.is_finished and one.point not in self.failures.reasons:
+            if self._is_missing(one):
                 self.observer.say(f"study: {one.name}, run {number} of {len(asked)}")
                 with self.failures.of(one.point):
-                    self._finish(one)
+                    self._prepare(one)
+                    self._run(one, until="report")
                 results = self._report()
         return results
 
-    def _finish(self, one: StudyRun) -> None:
-        """Do what a run lacks, with the work of other runs where it is the same."""
+    def _finish_side_by_side(self, asked: Sequence[StudyRun]) -> dict[str, Any]:
+        """Do the missing runs in workers; a run that may use work of an earlier one waits for that."""
+        results = self._report()
+        while waiting := [one for one in asked if self._is_missing(one)]:
+            wave = [
+                one
+                for index, one in enumerate(waiting)
+                if not any(could_share(one, earlier) for earlier in waiting[:index])
+            ]
+            self.observer.say(f"study: {', '.join(one.name for one in wave)}")
+            for one in wave:
+                with self.failures.of(one.point):
+                    self._prepare(one)
+            jobs = [StudyRunJob(one=one, device=self.device) for one in wave if self._is_missing(one)]
+            with self.observer.bar("study", total=len(jobs), unit="runs") as advance:
+                do_jobs(jobs, self.terms, advance=advance)
+            for job in jobs:
+                with self.failures.of(job.one.point):
+                    job.check()
+            results = self._report()
+        return results
+
+    def _prepare(self, one: StudyRun) -> None:
+        """Read the images of a run, and take the work of other runs where it is the same."""
         self._run(one, until="load")
         others = [
             other for other in self.study.runs() if other.repeat == one.repeat and other.path != one.path
@@ -127,7 +165,6 @@ class _Work:
         with FolderLock(one.path):
             take_adapter(one, others, self.observer)
             take_trainings(one, others, self.observer)
-            self._run(one, until="report")
 
     def _report(self) -> dict[str, Any]:
         return report(self.study, self.failures.reasons, self.device, self.observer)

@@ -41,7 +41,7 @@ class Failures:
         try:
             yield
         except (InputError, MemoryError, RuntimeError) as error:
-            reason = _reason(error)
+            reason = reason_of(error)
             if not self._kind.ranks or reason is None:
                 raise
             if point not in self.reasons:
@@ -66,8 +66,8 @@ class Failures:
         raise InputError(f"no {self._kind.unit} can be used:\n{lines}")
 
 
-def _reason(error: Exception) -> str | None:
-    """The reason that an error gives a user; None for a fault of the program."""
+def reason_of(error: Exception) -> str | None:
+    """The reason why a run failed, for users; None for a fault of the program."""
     if isinstance(error, InputError):
         return str(error)
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and is_out_of_memory(error)):

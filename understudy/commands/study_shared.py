@@ -19,6 +19,12 @@ _DECIDE_REAL_TRAININGS = ("seed", "data", "compare", "tune")
 """Sections of settings that decide an adapter, and the training of an arm without synthetic images."""
 
 
+def could_share(run: StudyRun, other: StudyRun) -> bool:
+    """Whether one of two runs may use work of the other, once that is finished."""
+    is_adapted = run.settings.adapt.method != "none" and run.settings.adapt.adapter is None
+    return (is_adapted and run.agrees(other, _DECIDE_ADAPTER)) or run.agrees(other, _DECIDE_REAL_TRAININGS)
+
+
 def take_adapter(run: StudyRun, others: Sequence[StudyRun], observer: Observer) -> None:
     """Copy an adapter that another run made from the same images, with the same settings and seed."""
     adapt = run.settings.adapt

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from understudy.commands.chosen import quiet_libraries
 from understudy.core.device_memory import free_bytes
 from understudy.core.listing import listed, shortened
 from understudy.data.captions.captions import caption_sets
@@ -18,6 +17,7 @@ from understudy.data.sources.leftovers import LeftOut
 from understudy.evaluation.class_sizes import too_few_test_images
 from understudy.generators.pipeline_size import is_large
 from understudy.generators.room import bytes_of_weights, less_memory
+from understudy.generators.silence import no_progress_bars
 from understudy.pipeline.checks import check_fits, check_names, loads_networks
 from understudy.pipeline.class_words import about_words, known_words
 from understudy.pipeline.load import (
@@ -164,7 +164,7 @@ def splits_and_captioned_sets(settings: Settings, *, device: str) -> tuple[Split
         others=splits.known_ids,
     )
     if loads_networks(settings, splits):
-        quiet_libraries()
+        no_progress_bars()
     check_fits(settings, splits, device=device)
     check_stages(settings, splits)
     return splits, captioned

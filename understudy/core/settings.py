@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from understudy.core.config import Section, setting
+from understudy.core.config import Section, setting, when
 
 
 class ComputeSettings(Section):
     """How much of the machine a run may use; results do not depend on it, except by rounding."""
 
     threads: int | None = setting(None, ge=1, decides="nothing")
-    """Threads for drawing, adaptation and prediction; at most, and if not set, one per core that this process
-    may use."""
+    """Threads for drawing, adaptation and prediction, in each worker; at most, and if not set, one per core
+    that a process may use. Their number changes images by rounding."""
+    executor: str = setting("auto", decides="nothing", registry="core.executors.do:EXECUTORS")
+    """Who draws parts of the plan, trains classifiers and so on; a run may be resumed with another one."""
     workers: int | None = setting(None, ge=1, decides="nothing")
-    """Trainings of classifiers side by side on a CPU, each in a process with one thread; if not set, as many
-    as there are threads, as far as memory allows."""
+    """Workers of the executor; with `auto`, trainings of classifiers side by side on a CPU, each in a process
+    with one thread. If not set, one per core, as far as memory allows, or one per GPU; `slurm` needs it."""
+    gpus_per_worker: float = setting(
+        1.0, gt=0, decides="nothing", needs=when("compute.executor", "ray", "slurm")
+    )
+    """GPUs of each worker if the device is a GPU; with `ray` also a fraction, for workers that share one."""
+    ray_address: str | None = setting(None, decides="nothing", needs=when("compute.executor", "ray"))
+    """Address of a Ray cluster; if not set, that in `RAY_ADDRESS`, or else this machine alone."""
+    slurm: tuple[str, ...] = setting((), decides="nothing", needs=when("compute.executor", "slurm"))
+    """Further parameters of SLURM jobs, such as `partition=gpu,time=240` (minutes)."""

@@ -34,12 +34,18 @@ def use_threads(number: int | None) -> int:
             quota of a container pays for: a run may continue on a smaller machine. How busy the machine is
             makes no difference, since the number of threads changes results by rounding.
     """
-    import torch  # slow to import, as is joblib; commands that only list names need neither
-    from joblib import cpu_count
+    import torch  # slow to import; commands that only list names do not need it
 
-    threads: int = min(number or torch.get_num_threads(), cpu_count())
+    threads: int = min(number or torch.get_num_threads(), num_cores())
     torch.set_num_threads(threads)
     return threads
+
+
+def num_cores() -> int:
+    """Cores that this process may use, by its affinity and the CPU quota of its container."""
+    from loky import cpu_count  # slow to import; commands that only list names do not need it
+
+    return int(cpu_count())
 
 
 def num_threads() -> int:

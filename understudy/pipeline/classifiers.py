@@ -10,7 +10,8 @@ from typing import final
 
 import numpy as np
 
-from understudy.core.workers import do_jobs
+from understudy.core.executors.do import do_jobs
+from understudy.core.executors.executor import Terms
 from understudy.curation.scores import Classifier
 from understudy.data.labelled_set import LabelledSet
 from understudy.generators.zero_shot import load_zero_shot
@@ -39,6 +40,7 @@ class Classifiers:
         train, val, test: real images.
         prompt_names: words for each class, for CLIP.
         device: torch device.
+        terms: of the executor that trains arms.
     """
 
     folder: Path
@@ -48,6 +50,7 @@ class Classifiers:
     test: LabelledSet
     prompt_names: tuple[str, ...]
     device: str
+    terms: Terms
 
     @cached_property
     def judge(self) -> TrainedClassifier:
@@ -116,7 +119,7 @@ class Classifiers:
             for arm in data
         }
         jobs = [job for tuning in tunings.values() for job in tuning.jobs]
-        do_jobs(jobs, workers=self.settings.compute.workers, advance=advance)
+        do_jobs(jobs, self.terms, advance=advance)
         return {arm: tuning.trials() for arm, tuning in tunings.items()}
 
     def training(
@@ -140,14 +143,14 @@ class Classifiers:
         )
 
     def train_arms(self, arms: Iterable[ArmTraining], advance: Callable[[int], object]) -> None:
-        """Do all trainings of some arms, side by side on a CPU.
+        """Do all trainings of some arms.
 
         Args:
             arms: what is to be trained; its results can be read afterwards.
             advance: called with the number of steps that were done.
         """
         jobs = [job for arm in arms for job in arm.jobs]
-        do_jobs(jobs, workers=self.settings.compute.workers, advance=advance)
+        do_jobs(jobs, self.terms, advance=advance)
 
     def steps(self, arm: str, *, num_synthetic: int) -> int:
         """Optimisation steps of all trainings of an arm."""

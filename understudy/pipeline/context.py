@@ -14,6 +14,7 @@ import numpy as np
 
 from understudy.core.config import Section
 from understudy.core.errors import InputError
+from understudy.core.executors.executor import Terms
 from understudy.core.files import content_of
 from understudy.core.progress import Observer
 from understudy.core.provenance import environment
@@ -61,6 +62,11 @@ class Run:
     @property
     def settings(self) -> Settings:
         return self.folder.settings
+
+    @property
+    def terms(self) -> Terms:
+        """What the executor of this run needs to know."""
+        return Terms(root=self.path, compute=self.settings.compute, say=self.observer.say)
 
     def recorded(self, stage: str) -> dict[str, Any]:
         """The record of a stage that is finished.
@@ -157,6 +163,7 @@ class Run:
             test=self.test,
             prompt_names=self.prompt_names,
             device=self.device,
+            terms=self.terms,
         )
 
     @cached_property
@@ -169,6 +176,7 @@ class Run:
             generators=self.generators,
             classifiers=self.classifiers,
             observer=self.observer,
+            terms=self.terms,
         )
 
     @property

@@ -16,9 +16,9 @@ def draw(run: Run) -> None:
     quota = quotas(run.train, run.settings.draw)
     with run.folder.stage("draw") as record:
         forget_peak(run.device)
-        generator = run.generators.main  # the time to load it does not count as drawing
+        fingerprint = run.generators.main.fingerprint  # the time to load it does not count as drawing
         if run.settings.adapt.method == "none":  # an adapter knows its generator
-            record["generator"] = generator.fingerprint
+            record["generator"] = fingerprint
         start = time.monotonic()
         images = run.sets.first(run.settings, quota)
         drawn = run.sets.num_drawn

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import numpy as np
 
@@ -14,12 +14,12 @@ from understudy.adaptation.adapter import apply_adapter, load_projection, read_a
 from understudy.adaptation.fit import AdaptStep, adapt
 from understudy.adaptation.inputs import AdaptData
 from understudy.core.errors import InputError
-from understudy.core.processes import Processes
-from understudy.core.progress import Observer
+from understudy.core.progress import Observer, Silent
 from understudy.data.labelled_set import LabelledSet
 from understudy.generators.generator import Generator, adaptable
 from understudy.generators.load import forget_kept, give_back, load_generator
 from understudy.generators.precision import drawing_precision
+from understudy.generators.silence import no_progress_bars
 from understudy.generators.visual_guidance import VisualGuidance, check_widths, features_of
 from understudy.pipeline.checks import add_adapter_or_tokens, learns_words
 from understudy.pipeline.encoders import term_encoders
@@ -58,11 +58,27 @@ class Generators:
     observer: Observer
     drew: str | None = None
     templates: Mapping[str, str] = field(default_factory=dict)
+    _loaded: dict[int, Generator] = field(default_factory=dict, init=False, repr=False)
 
-    @cached_property
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        no_progress_bars()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For other processes: without networks and observer, and so that they notice another base model."""
+        state = {name: value for name, value in self.__dict__.items() if name != "visual"}
+        drew = self.main.fingerprint if self.settings.adapt.method == "none" else self.drew
+        return state | {"_loaded": {}, "observer": Silent(), "drew": drew}
+
+    @property
     def main(self) -> Generator:
         """The generator with its adapter, read from disk so that a resumed run draws the same images."""
-        return self._load(self.folder)
+        return self.get(0)
+
+    @property
+    def files(self) -> Sequence[Path]:
+        """Files and folders of the run that are read to load the generators."""
+        return [path for path in (self.folder, self.feature_cache) if path.exists()]
 
     @cached_property
     def visual(self) -> VisualGuidance | None:
@@ -80,8 +96,8 @@ class Generators:
 
     def free(self) -> None:
         """Give the memory of the networks back; they are loaded again if something must be drawn."""
-        for name in ("main", "visual"):
-            self.__dict__.pop(name, None)
+        self._loaded.clear()
+        self.__dict__.pop("visual", None)
         forget_kept()
 
     def draws_for(self, settings: Settings) -> bool:
@@ -106,23 +122,10 @@ class Generators:
         return base
 
     def get(self, number: int) -> Generator:
-        """Generator ``number``; a further one is adapted first if its adapter is missing."""
-        if number == 0:
-            return self.main
-        folder = self.adapter_folder(number)
-        if not (folder / "report.json").exists():
-            if Processes().count > 1:
-                raise InputError(
-                    "several generators must be adapted by one process: start without accelerate launch, or "
-                    "set draw.members=1"
-                )
-            seed = self.settings.seed + _SEED_STEP * number
-            steps = replace(self, settings=self.settings.model_copy(update={"seed": seed})).adapt(folder)
-            with self.observer.bar(
-                f"adapt generator {number}", total=self.settings.adapt.num_steps, unit="steps"
-            ) as advance:
-                follow_adaptation(steps, advance)
-        return self._load(folder)
+        """Generator ``number``, with its adapter, which must be there."""
+        if number not in self._loaded:
+            self._loaded[number] = self._load(self.adapter_folder(number))
+        return self._loaded[number]
 
     def fingerprint(self, number: int) -> str:
         """Fingerprint of an adapter; empty for a generator that was not adapted."""
@@ -133,6 +136,12 @@ class Generators:
     def adapter_folder(self, number: int) -> Path:
         """The folder with the adapter of a generator."""
         return self.folder / f"member-{number}" if number else self.folder
+
+    def adapt_further(self, number: int) -> Iterator[AdaptStep]:
+        """Fit generator ``number``, at least 1, with a seed of its own."""
+        seed = self.settings.seed + _SEED_STEP * number
+        with_seed = replace(self, settings=self.settings.model_copy(update={"seed": seed}))
+        return with_seed.adapt(self.adapter_folder(number))
 
     def adapt(self, folder: Path) -> Iterator[AdaptStep]:
         """Fit the generator to the train images and write ``folder``; continues from a checkpoint in it."""

@@ -48,7 +48,7 @@ def membership(run: Run) -> None:
             folder=folder,
             make_synthetic=partial(_shadow_pipeline, run, folder) if settings.target == "pipeline" else None,
             observer=run.observer,
-            workers=run.settings.compute.workers,
+            terms=run.terms,
         ).audit()
         record["membership"] = found
     arms, seconds = len(found["arms"]), found["seconds"]

@@ -9,6 +9,7 @@ from typing import final
 
 import numpy as np
 
+from understudy.core.executors.job import Job
 from understudy.core.files import write_arrays
 from understudy.data.labelled_set import LabelledSet
 from understudy.training.arms import find_arm
@@ -24,8 +25,8 @@ PRIVATE = "private"
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ShadowTraining:
-    """A job (:mod:`understudy.core.workers`) whose file holds the predictions of one shadow model.
+class ShadowTraining(Job):
+    """The training of one shadow model, whose file holds the model's predictions.
 
     Attributes:
         path: the file.
@@ -49,6 +50,10 @@ class ShadowTraining:
     device: str
     epsilon: float | None = None
     delta: float | None = None
+
+    @property
+    def name(self) -> str:
+        return f"shadow model {self.path.stem}"
 
     @property
     def is_done(self) -> bool:

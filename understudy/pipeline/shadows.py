@@ -13,9 +13,10 @@ from typing import Any, final
 import numpy as np
 
 from understudy.core.errors import InputError
+from understudy.core.executors.do import do_jobs
+from understudy.core.executors.executor import Terms
 from understudy.core.files import read_arrays
 from understudy.core.progress import Observer
-from understudy.core.workers import do_jobs
 from understudy.data.labelled_set import LabelledSet
 from understudy.evaluation.membership import PROMISE, audit_membership, enough_shadows, half_splits
 from understudy.evaluation.settings import MembershipSettings
@@ -137,8 +138,7 @@ class Shadows:
         observer: receives messages and progress; it is called from several threads.
         make_synthetic: adapts a generator to the real images with the given numbers, with the given seed, and
             returns the images that it draws (``target=pipeline``).
-        workers: processes for arms whose models cannot be trained together, see
-            :func:`understudy.core.workers.do_jobs`.
+        terms: of the executor that trains models which cannot be trained together.
     """
 
     train: LabelledSet
@@ -151,8 +151,8 @@ class Shadows:
     device: str
     folder: Path
     observer: Observer
+    terms: Terms
     make_synthetic: Callable[[np.ndarray, int], LabelledSet] | None = None
-    workers: int | None = None
 
     @cached_property
     def members(self) -> np.ndarray:
@@ -212,11 +212,11 @@ class Shadows:
         )
         with self.observer.bar("membership", total=total, unit="steps") as advance:
             for name, compare in settings_of.items():
-                if self._can_group(name, compare):
+                if self.terms.are_here and self._can_group(name, compare):
                     self._fit(name, waiting[name], compare, lambda: advance(1))
                 else:
                     jobs += [self._job(name, number, compare) for number in waiting[name]]
-            do_jobs(jobs, workers=self.workers, advance=advance)
+            do_jobs(jobs, self.terms, advance=advance)
 
     def _attack(self, records: Sequence[Mapping[str, np.ndarray]]) -> dict[str, Any]:
         """Figures of every attack on the shadow models of an arm."""

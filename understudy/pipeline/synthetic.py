@@ -18,13 +18,14 @@ import gc
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
 
 from understudy.core.errors import InputError
+from understudy.core.executors.executor import Terms
 from understudy.core.files import REMOVE, read_json, read_list, write_json
 from understudy.core.progress import Observer
 from understudy.curation.curate import Curator, Decisions, Judgement
@@ -35,8 +36,10 @@ from understudy.data.copies import CopyFinder
 from understudy.data.labelled_set import LabelledSet
 from understudy.functional.allocation import allocate_to_weak
 from understudy.pipeline.classifiers import Classifiers
+from understudy.pipeline.further_adaptation import adapt_further
 from understudy.pipeline.generators import Generators
 from understudy.pipeline.strategies import effective_settings, images_wanted, shots_of
+from understudy.sampling.draw import Drawer
 from understudy.sampling.plan import quotas
 from understudy.sampling.settings import DrawSettings
 from understudy.sampling.supply import Supply
@@ -97,6 +100,7 @@ class SyntheticSets:
         generators: draw the images.
         classifiers: judge the drawn images.
         observer: receives messages and progress.
+        terms: of the executor that draws images.
     """
 
     folder: Path
@@ -106,6 +110,7 @@ class SyntheticSets:
     generators: Generators
     classifiers: Classifiers
     observer: Observer
+    terms: Terms
     _supplies: dict[str, Supply] = field(default_factory=dict)
 
     @property
@@ -137,6 +142,7 @@ class SyntheticSets:
     def first(self, settings: Settings, counts: np.ndarray) -> LabelledSet:
         """The first images of each class; missing ones are drawn, and several generators take turns."""
         members = settings.draw.members
+        adapt_further(self.generators, members, self.terms)
         shares = [(counts + members - 1 - number) // members for number in range(members)]
         parts = [
             self._supply(settings, number).first(share) for number, share in enumerate(shares) if share.any()
@@ -282,10 +288,16 @@ class SyntheticSets:
         if key not in self._supplies:
             self._supplies[key] = Supply(
                 self.folder / "supplies" / key if key else self.folder,
-                generators.planner(draw, number),
-                visual=lambda: generators.visual,
+                partial(generators.planner, draw, number),
+                Drawer(
+                    networks=generators,
+                    number=number,
+                    train=self.train,
+                    batch_size=self.settings.draw.batch_size,
+                ),
                 part_size=self.settings.draw.part_size,
-                batch_size=self.settings.draw.batch_size,
+                device=generators.device,
+                terms=self.terms,
                 observer=self.observer,
             )
         return self._supplies[key]

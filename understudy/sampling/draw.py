@@ -1,15 +1,16 @@
-"""Draw the parts of a plan; parts that are already on disk are kept."""
+"""Draw a part of a plan."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, final
 
 import numpy as np
 
+from understudy.core.executors.job import Job
 from understudy.core.micro_batch import MicroBatch
 from understudy.data.labelled_set import LabelledSet
 from understudy.generators.generator import Generator, PlanRow
@@ -17,56 +18,96 @@ from understudy.generators.visual_guidance import VisualGuidance
 from understudy.sampling.plan import batches, read_part
 
 
-@dataclass(frozen=True, kw_only=True)
-class DrawStep:
-    """Progress of drawing.
+class Networks(Protocol):
+    """The generators of a run; other processes load their own when they draw the first part."""
+
+    @property
+    def files(self) -> Sequence[Path]:
+        """Files and folders of the run that are read to load them."""
+
+    @property
+    def visual(self) -> VisualGuidance | None:
+        """The image features that guide drawing; None if drawing is not guided."""
+
+    def get(self, number: int) -> Generator:
+        """Generator ``number``, with its adapter applied."""
+
+    def free(self) -> None:
+        """Give the memory of the networks back; they are loaded again when needed."""
+
+
+@final
+@dataclass(kw_only=True)
+class Drawer:
+    """What all parts of a plan share.
 
     Attributes:
-        images: images that this step made available.
-        drawn: whether they were drawn now; False if they were already on disk.
-    """
-
-    images: int
-    drawn: bool
-
-
-def draw_parts(
-    generator: Generator,
-    plans: Sequence[Path],
-    folder: Path,
-    *,
-    train: LabelledSet,
-    batch_size: int,
-    visual: VisualGuidance | None = None,
-) -> Iterator[DrawStep]:
-    """Draw every plan part that has no images yet, into a file of the same name.
-
-    Args:
-        generator: with its adapter applied.
-        plans: paths of plan parts.
-        folder: folder for the image parts.
+        networks: hold the generator.
+        number: of the generator.
         train: real train images, for rows that start from one.
         batch_size: images drawn at once; half as many each time memory runs out.
-        visual: features that guide drawing, for rows with visual guidance.
-
-    Yields:
-        One step per batch drawn, and per part found.
     """
-    at_once = MicroBatch(batch_size, work="drawing")
-    draw = partial(draw_rows, generator, train=train, visual=visual)
-    for plan in plans:
-        rows = read_part(plan)
-        path = folder / plan.name
-        if path.exists():
-            yield DrawStep(images=len(rows), drawn=False)
-            continue
+
+    networks: Networks
+    number: int
+    train: LabelledSet
+    batch_size: int
+
+    @cached_property
+    def at_once(self) -> MicroBatch:
+        """The number of images that fit into memory together."""
+        return MicroBatch(self.batch_size, work="drawing")
+
+    def draw(self, rows: Sequence[PlanRow]) -> np.ndarray:
+        """The images of rows that are drawn alike, uint8 (N, 3, H, W)."""
+        generator, visual = self.networks.get(self.number), self.networks.visual
+        return self.at_once.fit(partial(draw_rows, generator, rows, train=self.train, visual=visual))
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PartDrawing(Job):
+    """Draws the images of one plan part, into a file of the same name.
+
+    Attributes:
+        plan: path of the plan part.
+        path: file for the images.
+        drawer: see there.
+        device: torch device.
+    """
+
+    plan: Path
+    path: Path
+    drawer: Drawer
+    device: str
+
+    @property
+    def name(self) -> str:
+        return f"the images of {self.plan.parent.name}/{self.plan.name}"
+
+    @property
+    def threads(self) -> None:
+        """A network that draws is large enough for all of them."""
+
+    @property
+    def reads(self) -> Sequence[Path]:
+        return self.plan, *self.drawer.networks.files
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the images are on disk."""
+        return self.path.exists()
+
+    def steps(self) -> Iterator[int]:
+        """Draw the images and write them; yields the number of images of each batch."""
+        rows = read_part(self.plan)
         order = sorted(range(len(rows)), key=lambda index: -rows[index].strength)  # batches share a strength
         pixels = []
-        for batch in batches([rows[index] for index in order], batch_size):
-            pixels.append(at_once.fit(partial(draw, batch)))
-            yield DrawStep(images=len(batch), drawn=True)
+        for batch in batches([rows[index] for index in order], self.drawer.batch_size):
+            pixels.append(self.drawer.draw(batch))
+            yield len(batch)
         images = np.concatenate(pixels)[np.argsort(order)]
-        _as_set(rows, images, train.class_names).save(path)
+        _as_set(rows, images, self.drawer.train.class_names).save(self.path)
 
 
 def draw_rows(

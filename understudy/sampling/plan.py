@@ -240,6 +240,16 @@ def write_parts(rows: Sequence[PlanRow], folder: Path, *, part_size: int) -> lis
     return paths
 
 
+def num_rows(path: Path) -> int:
+    """The number of rows of one part.
+
+    Raises:
+        InputError: if the file is damaged.
+    """
+    with readable(path, mend=REMOVE):
+        return int(pq.read_metadata(path).num_rows)
+
+
 def read_part(path: Path) -> list[PlanRow]:
     """Read the rows of one part.
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import final
 
 import numpy as np
 
+from understudy.core.executors.do import do_jobs
+from understudy.core.executors.executor import Terms
 from understudy.core.files import REMOVE, read_list, write_json
 from understudy.core.progress import Observer
 from understudy.data.labelled_set import LabelledSet
-from understudy.generators.visual_guidance import VisualGuidance
-from understudy.sampling.draw import draw_parts, load_parts
-from understudy.sampling.plan import Planner, write_parts
+from understudy.sampling.draw import Drawer, PartDrawing, load_parts
+from understudy.sampling.plan import Planner, num_rows, write_parts
 
 
 @final
@@ -30,10 +32,11 @@ class Supply:
 
     Args:
         folder: see above.
-        planner: plans the rows, and holds the generator that draws them.
-        visual: returns the features that guide drawing; called only if something must be drawn.
+        planner: returns what plans the rows, with the generator.
+        drawer: draws parts.
         part_size: rows in a part.
-        batch_size: images drawn at once.
+        device: torch device.
+        terms: of the executor that draws parts.
         observer: shows a bar for each round that is drawn.
 
     Attributes:
@@ -43,22 +46,28 @@ class Supply:
     def __init__(
         self,
         folder: Path,
-        planner: Planner,
+        planner: Callable[[], Planner],
+        drawer: Drawer,
         *,
-        visual: Callable[[], VisualGuidance | None],
         part_size: int,
-        batch_size: int,
+        device: str,
+        terms: Terms,
         observer: Observer,
     ) -> None:
         self._folder = folder
         self._planner = planner
-        self._visual = visual
+        self._drawer = drawer
         self._part_size = part_size
-        self._batch_size = batch_size
+        self._device = device
+        self._terms = terms
         self._observer = observer
-        self._available = planner.generator.available(planner.train.class_names)
         self._rounds: list[tuple[np.ndarray, LabelledSet]] = []
         self.drawn = 0
+
+    @cached_property
+    def _available(self) -> np.ndarray | None:
+        """Images per class that the generator has; None if it can draw any number."""
+        return self._planner().generator.available(self._drawer.train.class_names)
 
     def first(self, counts: np.ndarray) -> LabelledSet:
         """The first images of each class, by class and number.
@@ -90,20 +99,28 @@ class Supply:
         if not counts_file.exists():
             write_json(counts_file, np.maximum(start, wanted).tolist())
         stop = np.array(read_list(counts_file, mend=REMOVE), dtype=np.int64)
-        rows, images = self._planner.rows(start, stop), self._folder / "images" / name
+        rows, images = self._planner().rows(start, stop), self._folder / "images" / name
         plans = write_parts(rows, self._folder / "plan" / name, part_size=self._part_size)
-        if any(not (images / plan.name).exists() for plan in plans):
-            generator, train = self._planner.generator, self._planner.train
-            parts = draw_parts(
-                generator, plans, images, train=train, batch_size=self._batch_size, visual=self._visual()
-            )
-            label = name if self._folder.name == "synthetic" else f"{self._folder.name} {name}"
-            with self._observer.bar(f"draw {label}", total=len(rows), unit="images") as advance:
-                found = 0  # reported at once, so that the speed is that of drawing
-                for step in parts:
-                    if not step.drawn:
-                        found += step.images
-                        continue
-                    advance(found + step.images)
-                    self.drawn, found = self.drawn + step.images, 0
+        self._draw(name, plans, images, total=len(rows))
         return stop, load_parts(images, plans)
+
+    def _draw(self, name: str, plans: Sequence[Path], images: Path, *, total: int) -> None:
+        """Draw every part that has no images yet."""
+        jobs = [
+            PartDrawing(plan=plan, path=images / plan.name, drawer=self._drawer, device=self._device)
+            for plan in plans
+        ]
+        found = sum(num_rows(job.plan) for job in jobs if job.is_done)
+        if found == total:
+            return
+        label = name if self._folder.name == "synthetic" else f"{self._folder.name} {name}"
+        if not self._terms.are_here:
+            self._drawer.networks.free()  # they are needed in the workers, which may share the memory
+        with self._observer.bar(f"draw {label}", total=total, unit="images") as advance:
+
+            def drawn(amount: int) -> None:
+                nonlocal found
+                advance(found + amount)  # those found are reported with the first, so the speed is of drawing
+                self.drawn, found = self.drawn + amount, 0
+
+            do_jobs(jobs, self._terms, advance=drawn)

@@ -11,6 +11,7 @@ from typing import final
 
 import numpy as np
 
+from understudy.core.executors.job import Job
 from understudy.core.files import write_arrays
 from understudy.training.arms import find_arm
 from understudy.training.backbones import build_backbone
@@ -25,8 +26,8 @@ from understudy.training.settings import CompareSettings
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class SeedTraining:
-    """One training of an arm: a job (:mod:`understudy.core.workers`) whose file is the training's record.
+class SeedTraining(Job):
+    """One training of an arm, whose file is the training's record.
 
     Attributes:
         folder: which arm, and where its records go.
@@ -45,6 +46,10 @@ class SeedTraining:
     settings: CompareSettings
     seed: int
     device: str
+
+    @property
+    def name(self) -> str:
+        return f"training {self.index} of {self.folder.arm}"
 
     @property
     def is_done(self) -> bool:

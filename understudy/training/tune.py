@@ -11,6 +11,7 @@ from typing import Any, final
 import numpy as np
 
 from understudy.core.errors import InputError
+from understudy.core.executors.job import Job
 from understudy.core.files import REMOVE, read_json, write_json
 from understudy.data.labelled_set import LabelledSet
 from understudy.training.classifier import accuracy_and_loss
@@ -27,8 +28,8 @@ _SEED_OFFSET = 500  # keeps the seeds of trials apart from the seeds of the comp
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class TrialTraining:
-    """The trainings of a trial, one per seed: a job (:mod:`understudy.core.workers`) that writes its record.
+class TrialTraining(Job):
+    """The trainings of a trial, one per seed, whose file is the record of the trial.
 
     Attributes:
         folder: which arm, and where its trials are recorded.
@@ -47,6 +48,10 @@ class TrialTraining:
     settings: CompareSettings
     seeds: tuple[int, ...]
     device: str
+
+    @property
+    def name(self) -> str:
+        return f"trial {self.index} of {self.folder.arm}"
 
     @property
     def is_done(self) -> bool:

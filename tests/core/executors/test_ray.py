@@ -1,0 +1,156 @@
+"""Executor `ray`, with a Ray of its own on this machine."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from tiny_jobs import Copy, Failing, Flaky, Killed, Note, terms
+
+from understudy.core.errors import InputError
+from understudy.core.executors import ray_actors, ray_cluster
+from understudy.core.executors.do import do_jobs
+from understudy.core.executors.ray_cluster import check_alike, share_of
+from understudy.core.executors.ray_worker import RayWorker
+from understudy.core.provenance import environment
+from understudy.core.registry import Registry
+from understudy.core.settings import ComputeSettings
+
+
+@pytest.fixture(autouse=True)
+def insiders(monkeypatch):
+    """Although other tests have registered names."""
+    monkeypatch.setattr(Registry, "has_outsiders", False)
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Ray, which finds the jobs of the tests; it is started with the first jobs."""
+    ray = pytest.importorskip("ray")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+        patch.delenv("RAY_ADDRESS", raising=False)
+        yield
+        ray.shutdown()
+        ray_actors._teams.clear()
+
+
+class Cluster:
+    """As much of Ray as says how large it is."""
+
+    def __init__(self, **there):
+        self.cluster_resources = lambda: there
+
+
+def hello(versions=None, **changes):
+    """What a worker says that is like this process but for some changes."""
+    here = environment("cpu")
+    found = {"Python": here["python"], **here["versions"], **(versions or {})}
+    return {"node": "n7", "versions": found, "sees": True, "has_device": True, **changes}
+
+
+@pytest.mark.parametrize(
+    ("there", "compute", "device", "expected"),
+    [
+        ({"CPU": 8.0}, {}, "cpu", (8, 1, 0, 1)),
+        ({"CPU": 8.0}, {"workers": 2}, "cpu", (2, 4, 0, 4)),
+        ({"CPU": 8.0}, {"threads": 2}, "cpu", (4, 2, 0, 2)),
+        ({"CPU": 64.0, "GPU": 8.0}, {}, "cuda", (8, 1, 1.0, 8)),
+        ({"CPU": 64.0, "GPU": 8.0}, {"gpus_per_worker": 0.5}, "cuda", (16, 1, 0.5, 4)),
+    ],
+)
+def test_workers_divide_the_cluster(there, compute, device, expected):
+    share = share_of(Cluster(**there), ComputeSettings(executor="ray", **compute), device)
+    assert (share.workers, share.cpus, share.gpus, share.threads) == expected
+
+
+@pytest.mark.parametrize(
+    ("there", "compute", "device", "message"),
+    [
+        ({"CPU": 2.0}, {"workers": 3}, "cpu", "3 workers with --threads 1 need 3 CPUs, but Ray has 2"),
+        ({"CPU": 2.0}, {"workers": 2, "threads": 2}, "cpu", "2 workers with --threads 2 need 4 CPUs"),
+        ({"CPU": 2.0}, {}, "cuda", "1 workers need 1 GPUs, but Ray has 0"),
+        ({"CPU": 2.0, "GPU": 2.0}, {"workers": 3}, "cuda", "3 workers need 3 GPUs, but Ray has 2"),
+        ({"CPU": 2.0}, {}, "mps", "the device is 'mps': give --device cuda or cpu"),
+    ],
+)
+def test_a_cluster_that_is_too_small(there, compute, device, message):
+    with pytest.raises(InputError, match=message):
+        share_of(Cluster(**there), ComputeSettings(executor="ray", **compute), device)
+
+
+def test_workers_that_would_draw_other_images():
+    check_alike([hello(), hello(node="n8")], "cpu")
+    with pytest.raises(InputError, match="node n8 has torch 2.0.0, but this process has .*would differ"):
+        check_alike([hello(), hello({"torch": "2.0.0"}, node="n8")], "cpu")
+    with pytest.raises(InputError, match="node n7 has no GPU"):
+        check_alike([hello(has_device=False)], "cuda")
+
+
+def test_a_worker_says_what_it_is(tmp_path):
+    found = [RayWorker(0).describe(path, "cpu") for path in (tmp_path, tmp_path / "missing")]
+    assert [one["sees"] for one in found] == [True, False]
+    check_alike(found, "cpu")
+
+
+def test_without_ray(tmp_path, monkeypatch):
+    monkeypatch.setattr(ray_cluster.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"pip install 'understudy\[ray\]'"):
+        do_jobs([Note(tmp_path / "note")], terms(tmp_path, "ray"))
+
+
+def test_a_cluster_that_does_not_answer(tmp_path):
+    with pytest.raises(InputError, match="nothing answers at the address of Ray, 127.0.0.1:1 "):
+        do_jobs([Note(tmp_path / "note")], terms(tmp_path, "ray", ray_address="127.0.0.1:1"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_shared", [True, False])
+def test_actors_do_all_jobs(is_shared, cluster, tmp_path, monkeypatch):
+    """Without the run folder, what jobs read travels there, and what they write comes back."""
+    if not is_shared:
+        monkeypatch.setattr(ray_actors, "Path", lambda name: Path("/nowhere") / name)
+    source, moved = tmp_path / "source", []
+    source.write_text("read")
+    jobs = [Copy(tmp_path / "deep" / str(number), source=source) for number in range(5)]
+    do_jobs(jobs, terms(tmp_path, "ray", workers=2, threads=1), advance=moved.append)
+    assert [job.path.read_text() for job in jobs] == ["read 1"] * 5
+    assert sum(moved) == 5
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["deep", "source"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [Flaky, Killed])
+def test_a_failure_costs_its_job_alone(kind, cluster, tmp_path):
+    jobs = [kind(tmp_path / "bad", times=2), *(Note(tmp_path / str(number)) for number in range(4))]
+    do_jobs(jobs, terms(tmp_path, "ray", workers=2))
+    assert all(job.is_done for job in jobs)
+    assert len(list(tmp_path.glob("bad-failed-*"))) == 2
+
+
+@pytest.mark.slow
+def test_three_failures_stop_the_run_with_their_reason(cluster, tmp_path):
+    with pytest.raises(OSError, match="No space left on device"):
+        do_jobs([Flaky(tmp_path / "bad", times=3)], terms(tmp_path, "ray", workers=1))
+    with pytest.raises(InputError, match="^lower compare.learning_rate\n"):
+        do_jobs([Failing(tmp_path / "failing")], terms(tmp_path, "ray", workers=1))
+
+
+@pytest.mark.slow
+def test_an_actor_that_is_killed_is_replaced(cluster, tmp_path):
+    jobs = [Note(tmp_path / str(number), seconds=1) for number in range(8)]
+
+    def kill():
+        while not (done := [job for job in jobs if job.is_done]):
+            time.sleep(0.1)
+        os.kill(int(done[0].path.read_text()), signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    do_jobs(jobs, terms(tmp_path, "ray", workers=2))
+    killer.join()
+    assert all(job.is_done for job in jobs)
+    assert len({job.path.read_text() for job in jobs}) == 3

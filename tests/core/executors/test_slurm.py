@@ -1,0 +1,105 @@
+"""Executor `slurm`, with the executors of submitit that need no SLURM."""
+
+import gc
+import os
+import shutil
+import sys
+
+import pytest
+from tiny_jobs import Copy, Failing, Flaky, Note, terms
+
+from understudy.core.errors import InputError
+from understudy.core.executors import slurm
+from understudy.core.executors.do import do_jobs
+from understudy.core.registry import Registry
+
+
+@pytest.fixture(autouse=True)
+def insiders(monkeypatch):
+    """Although other tests have registered names."""
+    monkeypatch.setattr(Registry, "has_outsiders", False)
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    """Processes of this machine, which find the jobs of the tests."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    monkeypatch.setattr(slurm, "_cluster", "local")
+
+
+@pytest.fixture
+def this_process(monkeypatch):
+    monkeypatch.setattr(slurm, "_cluster", "debug")
+    monkeypatch.setattr(slurm, "use_threads", lambda number: None)
+    yield
+    gc.collect()  # the executor for debugging leaves files open
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+@pytest.mark.parametrize("kind", ["this_process", pytest.param("cluster", marks=pytest.mark.slow)])
+def test_an_array_does_all_jobs(kind, request, tmp_path):
+    request.getfixturevalue(kind)
+    source, moved = tmp_path / "source", []
+    source.write_text("read")
+    jobs = [Copy(tmp_path / "run" / str(number), source=source) for number in range(5)]
+    do_jobs(jobs, terms(tmp_path / "run", "slurm", workers=2), advance=moved.append)
+    assert all(job.path.read_text().startswith("read ") for job in jobs)
+    assert sum(moved) == 5
+    assert not (tmp_path / "run" / "slurm").exists()
+
+
+@pytest.mark.slow
+def test_what_fails_is_submitted_again(cluster, tmp_path):
+    jobs = [Flaky(tmp_path / "bad", times=2), Note(tmp_path / "good")]
+    do_jobs(jobs, terms(tmp_path, "slurm", workers=2))
+    assert all(job.is_done for job in jobs)
+
+
+@pytest.mark.slow
+def test_three_failures_stop_the_run_with_their_reason(cluster, tmp_path):
+    jobs = [Note(tmp_path / "good"), Flaky(tmp_path / "bad", times=3)]
+    with pytest.raises(InputError, match="OSError: .*No space left on device .for note bad; .*slurm"):
+        do_jobs(jobs, terms(tmp_path, "slurm", workers=2))
+    assert [job.is_done for job in jobs] == [True, False]
+
+
+@pytest.mark.slow
+def test_an_error_of_the_input_is_not_tried_again(cluster, tmp_path):
+    with pytest.raises(InputError, match=r"^lower compare.learning_rate \(for note failing; "):
+        do_jobs([Failing(tmp_path / "failing")], terms(tmp_path, "slurm", workers=1))
+
+
+def test_a_task_that_slurm_puts_back_into_the_queue_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(slurm, "use_threads", lambda number: None)
+    jobs = [Note(tmp_path / str(number)) for number in range(3)]
+    jobs[0].path.write_text("by the task before it was stopped")
+    (tmp_path / "jobs").write_bytes(slurm.pack(jobs, tmp_path))
+    slurm._run(slurm._Share(folder=tmp_path, root=tmp_path, worker=0, of=1, threads=1))
+    assert all(job.is_done for job in jobs)
+    assert jobs[0].path.read_text() == "by the task before it was stopped"
+
+
+@pytest.mark.parametrize(
+    ("compute", "message"),
+    [
+        ({}, "needs --workers"),
+        ({"workers": 1, "slurm": ("partition",)}, "compute.slurm needs NAME=VALUE, .*got 'partition'"),
+        ({"workers": 1, "slurm": ("nonsense=3",)}, "SLURM does not take the jobs .*correct compute.slurm"),
+    ],
+)
+def test_wrong_settings(compute, message, tmp_path, monkeypatch):
+    monkeypatch.setattr(slurm, "_cluster", "debug")
+    with pytest.raises(InputError, match=message):
+        do_jobs([Note(tmp_path / "note")], terms(tmp_path, "slurm", **compute))
+
+
+def test_a_machine_without_slurm(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(InputError, match="must be started where sbatch is"):
+        do_jobs([Note(tmp_path / "note")], terms(tmp_path, "slurm", workers=1))
+
+
+def test_without_submitit(tmp_path, monkeypatch):
+    monkeypatch.setattr(slurm.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"pip install 'understudy\[slurm\]'"):
+        do_jobs([Note(tmp_path / "note")], terms(tmp_path, "slurm", workers=1))

@@ -1,0 +1,164 @@
+"""A run gives the same images and trainings, whoever does the work, and can be resumed by anyone."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from tiny_job import OPTIONS, adapter_of, results_of, times, tiny_settings, tree
+
+from understudy.commands.study import run_study
+from understudy.core.errors import InputError
+from understudy.core.executors import ray_actors, slurm
+from understudy.core.registry import Registry
+from understudy.pipeline.run import run
+from understudy.settings import build, with_section
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("plain_report")]
+
+JOB = {
+    "draw": {"per_class": 5, "members": 2, "steps": 2, "part_size": 2, "batch_size": 2},
+    "compare": {"arms": ["real", "synthetic"]},
+    "membership": {"measure": True, "arms": ["real"], "shadows": 6, "false_positive_rates": [0.5]},
+    "compute": {"threads": 1},
+}
+
+
+FURTHER = [
+    (section, name, value)
+    for section, values in JOB.items()
+    for name, value in values.items()
+    if section != "compute"
+]
+
+
+@pytest.fixture(autouse=True)
+def insiders(monkeypatch):
+    """Although other tests have registered names."""
+    monkeypatch.setattr(Registry, "has_outsiders", False)
+
+
+@pytest.fixture(scope="module")
+def job(pets, tiny_pipeline_folder):
+    return build(tiny_settings(pets, tiny_pipeline_folder).model_dump(exclude_unset=True), JOB)
+
+
+@pytest.fixture(scope="module")
+def whole(job, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    run(with_section(job, "compute", executor="local"), out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def ray_of_tests():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+        patch.delenv("RAY_ADDRESS", raising=False)
+        yield
+        pytest.importorskip("ray").shutdown()
+        ray_actors._teams.clear()
+
+
+def files_of(out):
+    """What drawing, choosing and training leave: the parts, the sets, the adapters, the predictions."""
+    kept = tree(out / "synthetic") | {f"adapter/{path}": digest for path, digest in adapter_of(out).items()}
+    return {path: digest for path, digest in kept.items() if not path.endswith(("report.json", "variants"))}
+
+
+def figures_of(out):
+    results = results_of(out)
+    for arm in results["arms"].values():
+        del arm["seconds"]
+    return {name: results[name] for name in ("data", "arms", "curation", "fidelity", "verdict")}
+
+
+def executor_of(job, name, monkeypatch):
+    """The settings with an executor, which finds what the tests need."""
+    if name == "slurm":
+        monkeypatch.setattr(slurm, "_cluster", "local")
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    if name == "ray without the run folder":
+        monkeypatch.setattr(ray_actors, "Path", lambda name: Path("/nowhere") / name)
+    return with_section(job, "compute", executor=name.split()[0], workers=2)
+
+
+@pytest.mark.parametrize("name", ["processes", "slurm", "ray", "ray without the run folder"])
+def test_everybody_does_the_same(name, job, whole, tmp_path, monkeypatch, ray_of_tests):
+    run(executor_of(job, name, monkeypatch), tmp_path / "run")
+    assert files_of(tmp_path / "run") == files_of(whole)
+    assert figures_of(tmp_path / "run") == figures_of(whole)
+    assert not list((tmp_path / "run").rglob("*.tmp"))
+
+
+def test_a_run_goes_on_with_another_executor(job, whole, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    run(with_section(job, "compute", executor="local"), out, until="draw")
+    drawn = {path: when for path, when in times(out).items() if "/images/" in path}
+    run(executor_of(job, "processes", monkeypatch), out)
+    assert files_of(out) == files_of(whole)
+    assert {path: times(out)[path] for path in drawn} == drawn
+
+
+def test_runs_of_a_study_side_by_side(job, tmp_path, monkeypatch):
+    """A failing one is told as in this process; others share adapters as there."""
+    quick = {"draw": {"members": 1, "per_class": None}, "membership": {"measure": False}}
+    base = build(job.model_dump(exclude_unset=True), quick)
+    for name in ("local", "processes"):
+        settings = executor_of(base, name, monkeypatch)
+        run_study("volume", settings, tmp_path / name, points=[2, 3], repeats=2)
+    here, there = (
+        json.loads((tmp_path / name / "study.json").read_text()) for name in ("local", "processes")
+    )
+    for study in (here, there):
+        for row in study["runs"]:
+            del row["seconds"]
+    assert there["runs"] == here["runs"]
+    for number in (0, 1):
+        shared = [adapter_of(tmp_path / "processes" / "runs" / f"{point}-repeat{number}") for point in (2, 3)]
+        assert shared[0] == shared[1]
+
+
+def test_an_error_of_a_run_of_a_study_comes_home(job, tmp_path, monkeypatch):
+    """Its folder can be used again."""
+    few = {"draw": {"per_class": None}, "membership": {"measure": False}, "compare": {"learning_rate": 1e30}}
+    settings = executor_of(build(job.model_dump(exclude_unset=True), few), "processes", monkeypatch)
+    with pytest.raises(InputError, match="lower compare.learning_rate"):
+        run_study("volume", settings, tmp_path / "study", points=[2], repeats=1)
+    assert not list(tmp_path.rglob("failed.txt"))
+
+
+@pytest.mark.parametrize("executor", ["processes", "ray"])
+def test_a_kill_of_the_whole_run_leaves_no_worker_behind(
+    executor, job, whole, pets, tiny_pipeline_folder, tmp_path, ray_of_tests
+):
+    """Another executor goes on; nothing that was drawn is drawn again."""
+    out = tmp_path / "run"
+    given = ["--generator", str(tiny_pipeline_folder), *OPTIONS, "--threads", "1", "--executor", executor]
+    further = [f"--set={section}.{name}={json.dumps(value)}" for section, name, value in FURTHER]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "understudy.cli", "run", str(pets), *given, *further, "--out", str(out)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while len(list(out.glob("synthetic/images/round-00/*.parquet"))) < 2 and process.poll() is None:
+        time.sleep(0.02)
+    workers = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.wait()
+    drawn = {
+        path: when for path, when in times(out).items() if re.search("/images/.*/part-.....[.]parquet", path)
+    }
+    _, alive = psutil.wait_procs(workers, timeout=60)
+    working = [one for one in alive if "Agent" not in one.name()]  # agents of Ray notice it some time later
+    assert not [worker for worker in working if worker.status() != psutil.STATUS_ZOMBIE]
+    run(with_section(job, "compute", executor="local"), out)
+    assert files_of(out) == files_of(whole)
+    assert {path: times(out)[path] for path in drawn} == drawn
+    assert len(drawn) >= 2
+    assert not list(out.rglob("*.tmp"))

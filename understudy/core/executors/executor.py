@@ -1,0 +1,67 @@
+"""The contract of executors, which do jobs in this process, in others, or on other machines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, final
+
+from understudy.core.errors import InputError
+from understudy.core.executors.job import Job
+from understudy.core.registry import Registry
+from understudy.core.settings import ComputeSettings
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """What an executor needs to know besides the jobs.
+
+    Attributes:
+        root: folder of the run, which holds all files that jobs read and write.
+        compute: number of workers and so on.
+        say: receives messages for the user.
+    """
+
+    root: Path
+    compute: ComputeSettings
+    say: Callable[[str], object] = lambda line: None
+
+    @property
+    def are_here(self) -> bool:
+        """Whether work that uses all threads is done in this process."""
+        return self.compute.executor in ("auto", "local")
+
+
+class Executor(Protocol):
+    """Does jobs that are not done yet."""
+
+    def __call__(self, jobs: Sequence[Job], terms: Terms) -> Generator[int, None, None]:
+        """Do the jobs in any order; yields progress in units of the bar.
+
+        Closing the iterator stops the work. What is finished by then keeps its files.
+
+        Args:
+            jobs: at least one, all on the same device and none of them done.
+            terms: see :class:`Terms`.
+
+        Raises:
+            InputError: before work starts, if workers cannot do it; the error of a job is raised again.
+        """
+
+
+def check_names_known() -> None:
+    """Check that other processes know every name that this one has registered.
+
+    Raises:
+        InputError: if code outside the package has registered names.
+    """
+    if Registry.has_outsiders:
+        raise InputError(
+            "your code has registered names, which other processes do not know: use --executor local"
+        )
+
+
+EXECUTORS: Registry[Executor] = Registry("executor")
+"""The files beside this one register; :mod:`understudy.core.executors.do` imports them all."""

@@ -1,0 +1,139 @@
+"""Executor ``ray``: jobs in the actors of a Ray cluster, or of a Ray on this machine alone.
+
+No shared file system is needed: jobs, and the files that they read, travel through Ray's object store. What
+they write comes back, and this process puts it into the run folder. Actors that see the run folder use it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any, final
+from uuid import uuid4
+
+import numpy as np
+
+from understudy.core.errors import InputError
+from understudy.core.executors.dispatch import ATTEMPTS, dispatch
+from understudy.core.executors.executor import EXECUTORS, Terms
+from understudy.core.executors.job import Job
+from understudy.core.executors.packing import contents, pack, put
+from understudy.core.executors.ray_cluster import Share, check_alike, connect, share_of
+from understudy.core.executors.ray_worker import Board, RayWorker, Task
+
+
+@EXECUTORS.register("ray", summary="actors of a Ray cluster, or of a Ray on this machine (extra `ray`)")
+def ray_actors(jobs: Sequence[Job], terms: Terms) -> Generator[int, None, None]:
+    """Do all jobs in actors, one per core or GPU."""
+    with _actors(jobs, terms) as (actors, total):
+        yield from dispatch(jobs, actors, total)
+
+
+@contextmanager
+def _actors(jobs: Sequence[Job], terms: Terms) -> Iterator[tuple[list[_Actor], Any]]:
+    """Actors for the jobs, and a function that returns their progress; they end if the block fails."""
+    ray = connect(terms)
+    share = share_of(ray, terms.compute, jobs[0].device)
+    board = ray.remote(num_cpus=0)(Board).remote()
+    handles = _team(ray, share, min(share.workers, len(jobs)))
+    try:
+        task = _task(ray, handles, board, jobs, terms, share.threads)
+        yield [_Actor(handle, task, jobs) for handle in handles], lambda: ray.get(board.total.remote())
+        ray.get([handle.rest.remote() for handle in handles])
+    except BaseException:
+        _disband(ray)
+        raise
+    finally:
+        ray.kill(board)
+
+
+_teams: dict[Share, list[Any]] = {}
+"""The actors of the last jobs; stages that follow each other share them, because they start slowly."""
+
+
+def _team(ray: Any, share: Share, number: int) -> list[Any]:
+    """The first ``number`` actors with a share of the cluster; those with another share end."""
+    if share not in _teams:
+        _disband(ray)
+    kind = ray.remote(
+        num_cpus=share.cpus, num_gpus=share.gpus, max_restarts=-1, max_task_retries=ATTEMPTS - 1
+    )(RayWorker)
+    team = _teams.setdefault(share, [])
+    team += [kind.remote(slot) for slot in range(len(team), number)]
+    return team[:number]
+
+
+def _disband(ray: Any) -> None:
+    for team in _teams.values():
+        for handle in team:
+            ray.kill(handle)
+    _teams.clear()
+
+
+def _task(
+    ray: Any, handles: Sequence[Any], board: Any, jobs: Sequence[Job], terms: Terms, threads: int
+) -> Task:
+    """Check the actors, and put what all of them need into the object store."""
+    terms.root.mkdir(parents=True, exist_ok=True)
+    with NamedTemporaryFile(dir=terms.root, prefix=".seen-", suffix=".tmp") as probe:
+        asked = [handle.describe.remote(Path(probe.name), jobs[0].device) for handle in handles]
+        found = ray.get(asked)
+    check_alike(found, jobs[0].device)
+    is_shared = all(one["sees"] for one in found)
+    common = set(jobs[0].reads).intersection(*(job.reads for job in jobs))
+    files = {} if is_shared else contents(common, terms.root)
+    stored = ray.put(np.frombuffer(pack(jobs, terms.root), dtype=np.uint8)), ray.put(files)
+    return Task(
+        key=uuid4().hex, root=terms.root, is_shared=is_shared, stored=stored, threads=threads, board=board
+    )
+
+
+@final
+@dataclass(frozen=True)
+class _Actor:
+    """A worker of :func:`understudy.core.executors.dispatch.dispatch`.
+
+    Attributes:
+        handle: of the actor. Ray starts it again when it dies, on another node if need be.
+        task: what all actors do.
+        jobs: all jobs of the task.
+    """
+
+    handle: Any
+    task: Task
+    jobs: Sequence[Job]
+
+    def start(self, index: int) -> Future[Mapping[str, bytes]]:
+        files = {} if self.task.is_shared else contents(self.jobs[index].reads, self.task.root)
+        return _plain(self.handle.do.remote(self.task, index, files).future())
+
+    def finish(self, index: int, result: Mapping[str, bytes]) -> None:
+        put(result, self.task.root)
+
+    def recover(self, error: BaseException) -> bool:
+        """An actor that died was started again and has tried the job again, as often as jobs may fail."""
+        from ray.exceptions import RayActorError  # slow to import, and missing in most installations
+
+        return not isinstance(error, RayActorError)
+
+
+def _plain(future: Future[Any]) -> Future[Any]:
+    """A future with the error of the job instead of Ray's, which would be told with a traceback."""
+    plain: Future[Any] = Future()
+    plain.set_running_or_notify_cancel()
+
+    def take(done: Future[Any]) -> None:
+        error = done.exception()
+        if error is None:
+            plain.set_result(done.result())
+        elif isinstance(error, InputError):
+            plain.set_exception(getattr(error, "cause", error))
+        else:
+            plain.set_exception(error)
+
+    future.add_done_callback(take)
+    return plain

@@ -1,0 +1,152 @@
+"""What runs in the actors of Ray: workers, and the board on which they note their progress."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+from understudy.core.errors import InputError
+from understudy.core.executors.job import Job, threads_for
+from understudy.core.executors.packing import contents, put, unpack
+from understudy.core.executors.progress_slots import Slot
+from understudy.core.provenance import environment
+from understudy.core.threads import use_threads, wait_passively
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What all actors are asked to do.
+
+    Attributes:
+        key: no other list of jobs has the same.
+        root: folder of the run, on the machine that asks.
+        is_shared: whether the actors see that folder.
+        stored: reference to the packed jobs, and to the files that all of them read, in the object store.
+        threads: of each actor.
+        board: actor of :class:`Board`.
+    """
+
+    key: str
+    root: Path
+    is_shared: bool
+    stored: tuple[Any, Any]
+    threads: int
+    board: Any
+
+
+@final
+class RayWorker:
+    """Does one job at a time in an actor; the jobs are unpacked once.
+
+    Args:
+        slot: number of the worker.
+    """
+
+    def __init__(self, slot: int) -> None:
+        wait_passively()
+        self._slot = slot
+        self._key = ""
+        self._jobs: Sequence[Job] = ()
+        self._scratch: Path | None = None
+
+    def describe(self, probe: Path, device: str) -> dict[str, Any]:
+        """Node, versions, and whether this worker sees a file of the run and has the device.
+
+        Args:
+            probe: a file that exists on the machine that asks.
+            device: torch device.
+        """
+        import torch  # slow to import; its threads read their environment then
+
+        there = environment("cpu")
+        return {
+            "node": os.uname().nodename,
+            "versions": {"Python": there["python"], **there["versions"]},
+            "sees": probe.exists(),
+            "has_device": device == "cpu" or torch.cuda.is_available(),
+        }
+
+    def do(self, task: Task, index: int, files: Mapping[str, bytes]) -> dict[str, bytes]:
+        """Do a job.
+
+        Args:
+            task: the list of jobs.
+            index: number of the job.
+            files: what only this job reads, if the run folder is not shared.
+
+        Returns:
+            The files that it wrote, if the run folder is not shared.
+        """
+        import ray  # slow to import, and missing in most installations
+
+        if task.key != self._key:
+            self._open(task, *ray.get(list(task.stored)))
+        use_threads(task.threads)
+        root = self._scratch or task.root
+        put(files, root)
+        before = _times(root) if self._scratch else {}
+        job, board, slot = self._jobs[index], task.board, self._slot
+        progress = Slot(lambda *state: board.note.remote(slot, *state), ray.get(board.finished.remote(slot)))
+        progress.begin()
+        with threads_for(job):
+            for amount in job.steps():
+                progress.add(amount)
+        progress.finish()
+        if not job.is_done:
+            raise InputError(f"{job.name} was done, but its files are missing")
+        if self._scratch is None:
+            return {}
+        written = [path for path, time in _times(root).items() if before.get(path) != time]
+        found = contents(written, root)
+        for path in [*(path for path in written if path not in before), *(root / name for name in files)]:
+            path.unlink(missing_ok=True)
+        return found
+
+    def rest(self) -> None:
+        """Give back the memory that the jobs took, until others come."""
+        from accelerate.utils.memory import clear_device_cache  # slow to import
+
+        self._jobs, self._key = (), ""
+        clear_device_cache(garbage_collection=True)
+
+    def _open(self, task: Task, packed: Any, files: Mapping[str, bytes]) -> None:
+        """Unpack the jobs of a list, and write the files that all of them read."""
+        self._jobs = ()  # frees what the earlier ones hold
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch)
+        self._scratch = None if task.is_shared else Path(tempfile.mkdtemp(prefix="understudy-"))
+        root = self._scratch or task.root
+        if self._scratch is not None:
+            put(files, root)
+        self._jobs, self._key = unpack(packed, root), task.key
+
+
+def _times(root: Path) -> dict[Path, int]:
+    """When each file below a folder was written."""
+    return {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
+
+
+@final
+class Board:
+    """Progress of all workers; an actor of its own, which survives theirs."""
+
+    def __init__(self) -> None:
+        self._slots: dict[int, tuple[int, int]] = {}
+
+    def note(self, slot: int, finished: int, current: int) -> None:
+        """Take the progress of a worker."""
+        self._slots[slot] = finished, current
+
+    def finished(self, slot: int) -> int:
+        """Progress of the jobs that a worker has finished."""
+        return self._slots.get(slot, (0, 0))[0]
+
+    def total(self) -> int:
+        """Progress of all workers together."""
+        return sum(map(sum, self._slots.values()))
