@@ -12,9 +12,9 @@ from understudy.core.executors.dispatch import ATTEMPTS, dispatch
 class Worker:
     """Ends each job at once, with the next of the errors that are planned for it."""
 
-    def __init__(self, errors=(), *, recovers=True):
+    def __init__(self, errors=(), *, counts=1):
         self.errors = {index: list(planned) for index, planned in dict(errors).items()}
-        self.recovers = recovers
+        self.counts = counts
         self.started, self.finished = [], []
 
     def start(self, index):
@@ -31,7 +31,7 @@ class Worker:
         self.finished.append((index, result))
 
     def recover(self, error):
-        return self.recovers
+        return self.counts
 
 
 @pytest.fixture
@@ -65,12 +65,18 @@ def test_a_job_that_fails_three_times_stops_the_run_with_its_reason(jobs):
 
 
 @pytest.mark.parametrize(
-    "worker", [Worker({0: [InputError("wrong")]}), Worker({0: [OSError("gone")]}, recovers=False)]
+    "worker", [Worker({0: [InputError("wrong")]}), Worker({0: [OSError("gone")]}, counts=ATTEMPTS)]
 )
 def test_what_cannot_end_otherwise_is_not_tried_again(jobs, worker):
     with pytest.raises((InputError, OSError)):
         list(dispatch(jobs, [worker], lambda: 0))
     assert worker.started == [0]
+
+
+def test_a_job_is_not_to_blame_for_a_worker_that_dies_before_it_begins(jobs):
+    worker = Worker({2: [OSError("gone")] * 9}, counts=0)
+    list(dispatch(jobs, [worker], lambda: 0))
+    assert len(worker.finished) == 5
 
 
 def test_progress_never_goes_back(jobs):

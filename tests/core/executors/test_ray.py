@@ -12,6 +12,7 @@ from tiny_jobs import Copy, Failing, Flaky, Killed, Note, terms
 
 from understudy.core.errors import InputError
 from understudy.core.executors import ray_actors, ray_cluster
+from understudy.core.executors.dispatch import ATTEMPTS
 from understudy.core.executors.do import do_jobs
 from understudy.core.executors.ray_cluster import check_alike, share_of
 from understudy.core.executors.ray_worker import RayWorker
@@ -154,3 +155,10 @@ def test_an_actor_that_is_killed_is_replaced(cluster, tmp_path):
     killer.join()
     assert all(job.is_done for job in jobs)
     assert len({job.path.read_text() for job in jobs}) == 3
+
+
+def test_what_counts_as_a_failure_of_a_job():
+    exceptions = pytest.importorskip("ray.exceptions")
+    actor = ray_actors._Actor(handle=None, task=None, jobs=())
+    assert actor.recover(OSError("no space")) == 1
+    assert actor.recover(exceptions.ActorDiedError()) == ATTEMPTS

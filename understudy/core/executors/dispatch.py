@@ -24,8 +24,12 @@ class Worker(Protocol):
     def finish(self, index: int, result: Any) -> None:
         """Take the result of a job that ended without an error."""
 
-    def recover(self, error: BaseException) -> bool:
-        """Make the worker fit for the next job after an error; returns whether the job may be tried again."""
+    def recover(self, error: BaseException) -> int:
+        """Make the worker fit for the next job after an error.
+
+        Returns:
+            How many failures of the job this is: 0 if it is not to blame, :data:`ATTEMPTS` if it is hopeless.
+        """
 
 
 def dispatch(
@@ -58,9 +62,8 @@ def dispatch(
             if (error := future.exception()) is None:
                 worker.finish(index, future.result())
             else:
-                failures[index] += 1
-                may_retry = worker.recover(error) and failures[index] < ATTEMPTS
-                if isinstance(error, InputError) or not may_retry:
+                failures[index] += worker.recover(error)
+                if isinstance(error, InputError) or failures[index] >= ATTEMPTS:
                     error.add_note(f"in a worker, for {jobs[index].name}")
                     raise error
                 waiting.appendleft(index)

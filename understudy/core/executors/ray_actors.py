@@ -25,6 +25,9 @@ from understudy.core.executors.packing import contents, pack, put
 from understudy.core.executors.ray_cluster import Share, check_alike, connect, share_of
 from understudy.core.executors.ray_worker import Board, RayWorker, Task
 
+_DEATHS = 10
+"""Actors that may die over one job before it stops the run; on spot machines that is no fault of the job."""
+
 
 @EXECUTORS.register("ray", summary="actors of a Ray cluster, or of a Ray on this machine (extra `ray`)")
 def ray_actors(jobs: Sequence[Job], terms: Terms) -> Generator[int, None, None]:
@@ -60,7 +63,7 @@ def _team(ray: Any, share: Share, number: int) -> list[Any]:
     if share not in _teams:
         _disband(ray)
     kind = ray.remote(
-        num_cpus=share.cpus, num_gpus=share.gpus, max_restarts=-1, max_task_retries=ATTEMPTS - 1
+        num_cpus=share.cpus, num_gpus=share.gpus, max_restarts=-1, max_task_retries=_DEATHS - 1
     )(RayWorker)
     team = _teams.setdefault(share, [])
     team += [kind.remote(slot) for slot in range(len(team), number)]
@@ -114,11 +117,15 @@ class _Actor:
     def finish(self, index: int, result: Mapping[str, bytes]) -> None:
         put(result, self.task.root)
 
-    def recover(self, error: BaseException) -> bool:
-        """An actor that died was started again and has tried the job again, as often as jobs may fail."""
-        from ray.exceptions import RayActorError  # slow to import, and missing in most installations
+    def recover(self, error: BaseException) -> int:
+        """Count a failure, unless the actor died while the job was on its way; that one is sent again."""
+        from ray import exceptions, get  # slow to import, and missing in most installations
 
-        return not isinstance(error, RayActorError)
+        if isinstance(error, exceptions.ActorUnavailableError):
+            get(self.handle.rest.remote())  # until it has been started again
+            return 0
+        # Ray has started an actor that died again, and has tried the job again, often enough.
+        return ATTEMPTS if isinstance(error, exceptions.RayActorError) else 1
 
 
 def _plain(future: Future[Any]) -> Future[Any]:

@@ -147,10 +147,10 @@ class _WorkerProcess:
     def finish(self, index: int, result: None) -> None:
         """Nothing is left to do: the files are in the run folder."""
 
-    def recover(self, error: BaseException) -> bool:
+    def recover(self, error: BaseException) -> int:
         if isinstance(error, BrokenExecutor):
             self.stop()
-        return True
+        return 1
 
     def stop(self) -> None:
         """End the process, whatever it does."""
