@@ -162,7 +162,7 @@ def kills(runs: Path, smoke: bool) -> list[dict[str, Any]]:
     for way in ("local", "ray"):
         folder = runs / f"kills-{way}"
         shutil.rmtree(folder, ignore_errors=True)
-        with _killer(killed) if way == "ray" else nullcontext():
+        with _killer(killed, folder, most=1 if smoke else 10_000) if way == "ray" else nullcontext():
             sets[way] = _drawn(settings, folder, _executor(way, _WORKERS if way == "ray" else None))["images"]
     here, there = ({name: each.encoded(i) for i, name in enumerate(each.ids)} for each in sets.values())
     row = {"part": "kills", "way": "ray, an actor killed every 5 s", "images": len(there), "kills": killed[0]}
@@ -171,17 +171,15 @@ def kills(runs: Path, smoke: bool) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def _killer(killed: list[int]) -> Iterator[None]:
-    """Kill one working actor every five seconds."""
+def _killer(killed: list[int], folder: Path, *, most: int) -> Iterator[None]:
+    """Kill the oldest actor that works every five seconds, once the first images are there."""
     is_over = threading.Event()
 
     def kill() -> None:
-        while not is_over.wait(5):
-            actors = [
-                one for one in psutil.process_iter(["name"]) if "RayWorker.do" in (one.info["name"] or "")
-            ]
-            for actor in actors[:1]:
-                actor.kill()
+        while not is_over.wait(5) and killed[0] < most:
+            actors = [one for one in psutil.process_iter() if "RayWorker.do" in one.name()]
+            if actors and any(folder.glob("synthetic/images/*/*.parquet")):
+                min(actors, key=psutil.Process.create_time).kill()
                 killed[0] += 1
 
     thread = threading.Thread(target=kill)

@@ -11,6 +11,7 @@ from understudy.core.errors import InputError, first_line
 from understudy.core.micro_batch import is_out_of_memory
 from understudy.core.registry import Registry
 from understudy.generators.foreign import check_merged, check_pipeline_folder
+from understudy.generators.part_classes import check_part_classes
 from understudy.generators.room import less_memory
 from understudy.generators.settings import GeneratorSettings
 
@@ -157,6 +158,8 @@ def check_generator(settings: GeneratorSettings) -> None:
     path = Path(settings.name)
     if settings.name not in GENERATORS and path.exists():
         check_pipeline_folder(path, settings.adapters)
+        if path.is_dir():
+            check_part_classes(path)
         if settings.revision is not None:
             raise InputError(
                 f"generator.revision needs a pipeline on the hub, but {path} is on this machine: leave it out"
