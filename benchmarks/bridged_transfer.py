@@ -177,7 +177,7 @@ def _trials(shots: int | None, repeat: int, runs: Path, smoke: bool) -> dict[str
         )
         for arm in _arms_at(shots)
     }
-    terms = Terms(root=runs, compute=ComputeSettings(executor="local"))
+    terms = Terms(root=runs.absolute(), compute=ComputeSettings(executor="local"), device="cpu")
     do_jobs([job for tuning in tunings.values() for job in tuning.jobs], terms)
     return {arm: tuning.trials() for arm, tuning in tunings.items()}
 

@@ -73,7 +73,7 @@ def trainings(runs: Path, smoke: bool) -> list[dict[str, Any]]:
             _with_threads(jobs, _WORKERS)
         else:
             compute = ComputeSettings(executor="processes", workers=_WORKERS)
-            do_jobs(jobs, Terms(root=folder, compute=compute))
+            do_jobs(jobs, Terms(root=folder.absolute(), compute=compute, device="cpu"))
         taken = time.monotonic() - start
         shutil.rmtree(folder / "arms" / f"measured-{way}")
         return taken

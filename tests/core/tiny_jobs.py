@@ -10,14 +10,21 @@ from pathlib import Path
 import torch
 
 from understudy.core.errors import InputError
+from understudy.core.executors import ray_actors
 from understudy.core.executors.executor import Terms
 from understudy.core.executors.job import Job
 from understudy.core.settings import ComputeSettings
 
 
-def terms(root, executor="auto", **compute):
+def terms(root, executor="auto", *, device="cpu", **compute):
     """The terms of an executor."""
-    return Terms(root=root, compute=ComputeSettings(executor=executor, **compute))
+    return Terms(root=root, compute=ComputeSettings(executor=executor, **compute), device=device)
+
+
+def run_folder_is_unseen(monkeypatch):
+    """Let actors of Ray say that they do not see the run folder."""
+    asked = ray_actors._asked
+    monkeypatch.setattr(ray_actors, "_asked", lambda *more: [one | {"sees": False} for one in asked(*more)])
 
 
 @dataclass
@@ -98,3 +105,19 @@ class Copy(Note):
         yield 1
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.write_text(f"{self.source.read_text()} {torch.get_num_threads()}")
+
+
+@dataclass
+class TwoFiles(Note):
+    """Fails once between its two files."""
+
+    marks: Path = Path()
+
+    def steps(self):
+        yield 1
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.with_name("first").write_text("1")
+        if not any(self.marks.iterdir()):
+            (self.marks / "failed").touch()
+            raise OSError(errno.ENOSPC, "No space left on device")
+        self.path.write_text("2")

@@ -6,11 +6,11 @@ import re
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import psutil
 import pytest
 from tiny_job import OPTIONS, adapter_of, results_of, times, tiny_settings, tree
+from tiny_jobs import run_folder_is_unseen
 
 from understudy.commands.study import run_study
 from understudy.core.errors import InputError
@@ -23,6 +23,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("plain_report")]
 
 JOB = {
     "draw": {"per_class": 5, "members": 2, "steps": 2, "part_size": 2, "batch_size": 2},
+    "curate": {"max_refills": 0, "stop_at_chance": False},
     "compare": {"arms": ["real", "synthetic"]},
     "membership": {"measure": True, "arms": ["real"], "shadows": 6, "false_positive_rates": [0.5]},
     "compute": {"threads": 1},
@@ -84,8 +85,9 @@ def executor_of(job, name, monkeypatch):
         monkeypatch.setattr(slurm, "_cluster", "local")
         monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     if name == "ray without the run folder":
-        monkeypatch.setattr(ray_actors, "Path", lambda name: Path("/nowhere") / name)
-    return with_section(job, "compute", executor=name.split()[0], workers=2)
+        run_folder_is_unseen(monkeypatch)
+    further = {"slurm": ("time=60",)} if name == "slurm" else {}
+    return with_section(job, "compute", executor=name.split()[0], workers=2, **further)
 
 
 @pytest.mark.parametrize("name", ["processes", "slurm", "ray", "ray without the run folder"])

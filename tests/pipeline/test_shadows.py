@@ -48,7 +48,7 @@ def call(folder, settings=QUICK, compare=COMPARE, **changes):
         "device": "cpu",
         "folder": folder,
         "observer": Silent(),
-        "terms": Terms(root=folder, compute=ComputeSettings()),
+        "terms": Terms(root=folder, compute=ComputeSettings(), device="cpu"),
     }
     return Shadows(**given | changes).audit()
 

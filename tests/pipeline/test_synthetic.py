@@ -41,7 +41,7 @@ def sets(train, val, tmp_path):
     generators = Generators(
         folder=tmp_path / "adapter", feature_cache=cache, observer=Silent(), **shared, **named
     )
-    terms = Terms(root=tmp_path, compute=settings.compute)
+    terms = Terms(root=tmp_path, compute=settings.compute, device="cpu")
     classifiers = Classifiers(folder=tmp_path / "arms", test=val, terms=terms, **shared, **named)
     return SyntheticSets(
         folder=tmp_path / "synthetic",

@@ -98,6 +98,7 @@ def settings_of(
     settings = with_defaults(layers, folder)
     given = given_names(*overrides)
     given += ["draw.times"] if options.times is not None else []
+    given += [f"compute.{name}" for name in _COMPUTE if getattr(options, name) is not None]
     check_effect(settings, given, varied=varied)
     return settings
 

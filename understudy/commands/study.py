@@ -20,7 +20,7 @@ from understudy.commands.study_results import report
 from understudy.commands.study_shared import could_share, take_adapter, take_trainings
 from understudy.core.config import given_names
 from understudy.core.errors import InputError
-from understudy.core.executors.do import do_jobs
+from understudy.core.executors.do import check_executor, do_jobs
 from understudy.core.executors.executor import Terms
 from understudy.core.lock import FolderLock
 from understudy.core.processes import Processes
@@ -117,7 +117,8 @@ class _Work:
     @property
     def terms(self) -> Terms:
         """Of the executor that does the runs."""
-        return Terms(root=self.study.out, compute=self.study.base.compute, say=self.observer.say)
+        compute, out = self.study.base.compute, self.study.out.absolute()
+        return Terms(root=out, compute=compute, device=self.device, say=self.observer.say)
 
     def _is_missing(self, one: StudyRun) -> bool:
         return not one.is_finished and one.point not in self.failures.reasons
@@ -136,6 +137,7 @@ class _Work:
 
     def _finish_side_by_side(self, asked: Sequence[StudyRun]) -> dict[str, Any]:
         """Do the missing runs in workers; a run that may use work of an earlier one waits for that."""
+        check_executor(self.terms)
         results = self._report()
         while waiting := [one for one in asked if self._is_missing(one)]:
             wave = [
@@ -148,6 +150,8 @@ class _Work:
                 with self.failures.of(one.point):
                     self._prepare(one)
             jobs = [StudyRunJob(one=one, device=self.device) for one in wave if self._is_missing(one)]
+            for job in jobs:
+                job.forget()
             with self.observer.bar("study", total=len(jobs), unit="runs") as advance:
                 do_jobs(jobs, self.terms, advance=advance)
             for job in jobs:

@@ -61,13 +61,17 @@ class StudyRunJob(Job):
             write_text(self._failure, reason)
         yield 1
 
+    def forget(self) -> None:
+        """Let a run that failed earlier be tried again."""
+        self._failure.unlink(missing_ok=True)
+
     def check(self) -> None:
-        """Raise the error of a run that failed; it may be tried again.
+        """Raise the error of a run that failed.
 
         Raises:
             InputError: with the reason.
         """
         if self._failure.exists():
             reason = self._failure.read_text(encoding="utf-8")
-            self._failure.unlink()
+            self.forget()
             raise InputError(reason)

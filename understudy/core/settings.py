@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from understudy.core.config import Section, setting, when
+from understudy.core.config import Section, setting, unless, when
 
 
 class ComputeSettings(Section):
@@ -13,9 +13,10 @@ class ComputeSettings(Section):
     that a process may use. Their number changes images by rounding."""
     executor: str = setting("auto", decides="nothing", registry="core.executors.do:EXECUTORS")
     """Who draws parts of the plan, trains classifiers and so on; a run may be resumed with another one."""
-    workers: int | None = setting(None, ge=1, decides="nothing")
+    workers: int | None = setting(None, ge=1, decides="nothing", needs=unless("compute.executor", "local"))
     """Workers of the executor; with `auto`, trainings of classifiers side by side on a CPU, each in a process
-    with one thread. If not set, one per core, as far as memory allows, or one per GPU; `slurm` needs it."""
+    with one thread. If not set, one per core, on this machine as far as memory allows, or one per GPU;
+    `slurm` needs it."""
     gpus_per_worker: float = setting(
         1.0, gt=0, decides="nothing", needs=when("compute.executor", "ray", "slurm")
     )
@@ -23,4 +24,4 @@ class ComputeSettings(Section):
     ray_address: str | None = setting(None, decides="nothing", needs=when("compute.executor", "ray"))
     """Address of a Ray cluster; if not set, that in `RAY_ADDRESS`, or else this machine alone."""
     slurm: tuple[str, ...] = setting((), decides="nothing", needs=when("compute.executor", "slurm"))
-    """Further parameters of SLURM jobs, such as `partition=gpu,time=240` (minutes)."""
+    """Parameters of SLURM jobs: `time` in minutes, which must be given, and others, as `partition=gpu`."""

@@ -66,7 +66,12 @@ class Run:
     @property
     def terms(self) -> Terms:
         """What the executor of this run needs to know."""
-        return Terms(root=self.path, compute=self.settings.compute, say=self.observer.say)
+        return Terms(
+            root=self.path.absolute(),
+            compute=self.settings.compute,
+            device=self.device,
+            say=self.observer.say,
+        )
 
     def recorded(self, stage: str) -> dict[str, Any]:
         """The record of a stage that is finished.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import final
 
 from understudy.core.errors import InputError
@@ -38,6 +39,10 @@ class FurtherAdaptation(Job):
         """A network that draws is large enough for all of them."""
 
     @property
+    def reads(self) -> Sequence[Path]:
+        return self.generators.files
+
+    @property
     def is_done(self) -> bool:
         """Whether the adapter is complete."""
         return (self.generators.adapter_folder(self.number) / "report.json").exists()
@@ -48,6 +53,7 @@ class FurtherAdaptation(Job):
         for step in self.generators.adapt_further(self.number):
             yield step.step - done
             done = step.step
+        self.generators.free()
 
 
 def adapt_further(generators: Generators, members: int, terms: Terms) -> None:

@@ -57,8 +57,9 @@ class Generators:
     device: str
     observer: Observer
     drew: str | None = None
-    templates: Mapping[str, str] = field(default_factory=dict)
+    templates: Mapping[str, Path] = field(default_factory=dict)
     _loaded: dict[int, Generator] = field(default_factory=dict, init=False, repr=False)
+    _fingerprints: dict[int, str] = field(default_factory=dict, init=False, repr=False)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -67,8 +68,7 @@ class Generators:
     def __getstate__(self) -> dict[str, Any]:
         """For other processes: without networks and observer, and so that they notice another base model."""
         state = {name: value for name, value in self.__dict__.items() if name != "visual"}
-        drew = self.main.fingerprint if self.settings.adapt.method == "none" else self.drew
-        return state | {"_loaded": {}, "observer": Silent(), "drew": drew}
+        return state | {"_loaded": {}, "observer": Silent(), "drew": self._fingerprints.get(0, self.drew)}
 
     @property
     def main(self) -> Generator:
@@ -78,7 +78,7 @@ class Generators:
     @property
     def files(self) -> Sequence[Path]:
         """Files and folders of the run that are read to load the generators."""
-        return [path for path in (self.folder, self.feature_cache) if path.exists()]
+        return [path for path in (self.folder, self.feature_cache, *self.templates.values()) if path.exists()]
 
     @cached_property
     def visual(self) -> VisualGuidance | None:
@@ -125,6 +125,8 @@ class Generators:
         """Generator ``number``, with its adapter, which must be there."""
         if number not in self._loaded:
             self._loaded[number] = self._load(self.adapter_folder(number))
+            if self.settings.adapt.method == "none":
+                self._fingerprints[number] = self._loaded[number].fingerprint
         return self._loaded[number]
 
     def fingerprint(self, number: int) -> str:
@@ -195,7 +197,7 @@ class Generators:
 
     def _kept(self, prompt: str) -> str:
         """A prompt setting with the run's copy in place of a template file."""
-        return self.templates.get(prompt, prompt)
+        return str(self.templates.get(prompt, prompt))
 
     def _base(self) -> Generator:
         """The generator without its adapter."""

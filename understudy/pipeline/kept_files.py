@@ -39,14 +39,14 @@ def keep_files(settings: Settings, folder: Path) -> dict[str, str]:
     return {name: _digest(copy) for name in _SETTINGS if (copy := _copy(folder, name)).exists()}
 
 
-def kept_templates(settings: Settings, folder: Path) -> dict[str, str]:
+def kept_templates(settings: Settings, folder: Path) -> dict[str, Path]:
     """The path of the copy for each prompt setting that names a file; empty for runs without copies.
 
     Raises:
         InputError: if a copy is missing or has changed.
     """
     copies = _copies(settings, folder)
-    return {str(attrgetter(name)(settings)): str(copies[name]) for name in _TEMPLATES if name in copies}
+    return {str(attrgetter(name)(settings)): copies[name] for name in _TEMPLATES if name in copies}
 
 
 def with_kept_files(settings: Settings, folder: Path) -> Settings:

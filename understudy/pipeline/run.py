@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from understudy.core.errors import InputError
+from understudy.core.executors.do import check_executor
 from understudy.core.lock import FolderLock
 from understudy.core.processes import Processes
 from understudy.core.progress import Observer, Silent
@@ -146,6 +147,8 @@ def run(
         if last > 0:
             processes.wait()  # the other processes now check whether to adapt
             processes.wait()
+        if any(not stage.is_finished(this) for stage in STAGES[1 : last + 1] if stage.is_wanted(settings)):
+            check_executor(this.terms)
         if not _do(this, STAGES[1 : last + 1]) and until == "report":
             check_intact(this)  # a stage that does something reads the files that it needs
     if until == "report":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -38,6 +38,7 @@ class ShadowTraining(Job):
         seed: decides head, order and augmentation.
         device: where to train.
         epsilon, delta: privacy budget of the private reference; ``epsilon`` is None for other arms.
+        files: what ``synthetic`` reads.
     """
 
     path: Path
@@ -50,10 +51,15 @@ class ShadowTraining(Job):
     device: str
     epsilon: float | None = None
     delta: float | None = None
+    files: tuple[Path, ...] = ()
 
     @property
     def name(self) -> str:
         return f"shadow model {self.path.stem}"
+
+    @property
+    def reads(self) -> Sequence[Path]:
+        return self.files
 
     @property
     def is_done(self) -> bool:

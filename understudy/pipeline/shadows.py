@@ -321,6 +321,7 @@ class Shadows:
             device=self.device,
             epsilon=self.settings.private_epsilon if name == PRIVATE else None,
             delta=self.settings.private_delta,
+            files=(self._drawn(number),) if self.settings.target == "pipeline" else (),
         )
 
     def _seed(self, number: int) -> int:

@@ -5,15 +5,14 @@ import signal
 import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
-from tiny_jobs import Copy, Failing, Flaky, Killed, Note, terms
+from tiny_jobs import Copy, Failing, Flaky, Killed, Note, TwoFiles, run_folder_is_unseen, terms
 
 from understudy.core.errors import InputError
 from understudy.core.executors import ray_actors, ray_cluster
 from understudy.core.executors.dispatch import ATTEMPTS
-from understudy.core.executors.do import do_jobs
+from understudy.core.executors.do import check_executor, do_jobs
 from understudy.core.executors.ray_cluster import check_alike, share_of
 from understudy.core.executors.ray_worker import RayWorker
 from understudy.core.provenance import environment
@@ -40,10 +39,10 @@ def cluster():
 
 
 class Cluster:
-    """As much of Ray as says how large it is."""
+    """As much of Ray as says how large its nodes are."""
 
-    def __init__(self, **there):
-        self.cluster_resources = lambda: there
+    def __init__(self, *nodes):
+        self.nodes = lambda: [{"Alive": True, "Resources": node} for node in nodes]
 
 
 def hello(versions=None, **changes):
@@ -53,34 +52,42 @@ def hello(versions=None, **changes):
     return {"node": "n7", "versions": found, "sees": True, "has_device": True, **changes}
 
 
+GPUS = {"CPU": 64.0, "GPU": 8.0}
+
+
 @pytest.mark.parametrize(
-    ("there", "compute", "device", "expected"),
+    ("nodes", "compute", "device", "expected"),
     [
-        ({"CPU": 8.0}, {}, "cpu", (8, 1, 0, 1)),
-        ({"CPU": 8.0}, {"workers": 2}, "cpu", (2, 4, 0, 4)),
-        ({"CPU": 8.0}, {"threads": 2}, "cpu", (4, 2, 0, 2)),
-        ({"CPU": 64.0, "GPU": 8.0}, {}, "cuda", (8, 1, 1.0, 8)),
-        ({"CPU": 64.0, "GPU": 8.0}, {"gpus_per_worker": 0.5}, "cuda", (16, 1, 0.5, 4)),
+        ([{"CPU": 8.0}], {}, "cpu", (8, 1, 0, 1)),
+        ([{"CPU": 8.0}], {"workers": 2}, "cpu", (2, 4, 0, 4)),
+        ([{"CPU": 8.0}], {"threads": 2}, "cpu", (4, 2, 0, 2)),
+        ([{"CPU": 3.0}, {"CPU": 3.0}], {"threads": 2}, "cpu", (2, 2, 0, 2)),
+        ([GPUS], {}, "cuda", (8, 1, 1.0, 8)),
+        ([GPUS, GPUS, {"CPU": 4.0}], {}, "cuda", (16, 1, 1.0, 8)),
+        ([GPUS], {"gpus_per_worker": 0.5}, "cuda", (16, 1, 0.5, 4)),
     ],
 )
-def test_workers_divide_the_cluster(there, compute, device, expected):
-    share = share_of(Cluster(**there), ComputeSettings(executor="ray", **compute), device)
+def test_workers_divide_the_cluster(nodes, compute, device, expected):
+    share = share_of(Cluster(*nodes), ComputeSettings(executor="ray", **compute), device)
     assert (share.workers, share.cpus, share.gpus, share.threads) == expected
 
 
 @pytest.mark.parametrize(
-    ("there", "compute", "device", "message"),
+    ("nodes", "compute", "device", "message"),
     [
-        ({"CPU": 2.0}, {"workers": 3}, "cpu", "3 workers with --threads 1 need 3 CPUs, but Ray has 2"),
-        ({"CPU": 2.0}, {"workers": 2, "threads": 2}, "cpu", "2 workers with --threads 2 need 4 CPUs"),
-        ({"CPU": 2.0}, {}, "cuda", "1 workers need 1 GPUs, but Ray has 0"),
-        ({"CPU": 2.0, "GPU": 2.0}, {"workers": 3}, "cuda", "3 workers need 3 GPUs, but Ray has 2"),
-        ({"CPU": 2.0}, {}, "mps", "the device is 'mps': give --device cuda or cpu"),
+        ([{"CPU": 2.0}], {"workers": 3}, "cpu", "each of 3 workers needs 1 CPUs .* but Ray has 2 CPUs on 1"),
+        ([{"CPU": 2.0}], {"workers": 2, "threads": 2}, "cpu", "each of 2 workers needs 2 CPUs"),
+        ([{"CPU": 3.0}, {"CPU": 3.0}], {"workers": 3, "threads": 2}, "cpu", "Ray has 6 CPUs on 2 nodes"),
+        ([{"CPU": 2.0}], {}, "cuda", "each of 1 workers needs 1 GPUs and a CPU .* has 0 GPUs and 2 CPUs"),
+        ([{"CPU": 2.0, "GPU": 2.0}], {"workers": 3}, "cuda", "each of 3 workers needs 1 GPUs"),
+        ([{"CPU": 1.0, "GPU": 2.0}], {"workers": 2}, "cuda", "has 2 GPUs and 1 CPUs"),
+        ([GPUS], {"gpus_per_worker": 1.5}, "cuda", "a whole number above 1, got 1.5"),
+        ([{"CPU": 2.0}], {}, "mps", "the device is 'mps': give --device cuda or cpu"),
     ],
 )
-def test_a_cluster_that_is_too_small(there, compute, device, message):
+def test_a_cluster_that_is_too_small(nodes, compute, device, message):
     with pytest.raises(InputError, match=message):
-        share_of(Cluster(**there), ComputeSettings(executor="ray", **compute), device)
+        share_of(Cluster(*nodes), ComputeSettings(executor="ray", **compute), device)
 
 
 def test_workers_that_would_draw_other_images():
@@ -100,12 +107,12 @@ def test_a_worker_says_what_it_is(tmp_path):
 def test_without_ray(tmp_path, monkeypatch):
     monkeypatch.setattr(ray_cluster.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"pip install 'understudy\[ray\]'"):
-        do_jobs([Note(tmp_path / "note")], terms(tmp_path, "ray"))
+        check_executor(terms(tmp_path, "ray"))
 
 
 def test_a_cluster_that_does_not_answer(tmp_path):
     with pytest.raises(InputError, match="nothing answers at the address of Ray, 127.0.0.1:1 "):
-        do_jobs([Note(tmp_path / "note")], terms(tmp_path, "ray", ray_address="127.0.0.1:1"))
+        check_executor(terms(tmp_path, "ray", ray_address="127.0.0.1:1"))
 
 
 @pytest.mark.slow
@@ -113,7 +120,7 @@ def test_a_cluster_that_does_not_answer(tmp_path):
 def test_actors_do_all_jobs(is_shared, cluster, tmp_path, monkeypatch):
     """Without the run folder, what jobs read travels there, and what they write comes back."""
     if not is_shared:
-        monkeypatch.setattr(ray_actors, "Path", lambda name: Path("/nowhere") / name)
+        run_folder_is_unseen(monkeypatch)
     source, moved = tmp_path / "source", []
     source.write_text("read")
     jobs = [Copy(tmp_path / "deep" / str(number), source=source) for number in range(5)]
@@ -121,6 +128,17 @@ def test_actors_do_all_jobs(is_shared, cluster, tmp_path, monkeypatch):
     assert [job.path.read_text() for job in jobs] == ["read 1"] * 5
     assert sum(moved) == 5
     assert sorted(path.name for path in tmp_path.iterdir()) == ["deep", "source"]
+
+
+@pytest.mark.slow
+def test_another_try_elsewhere_starts_anew(cluster, tmp_path, monkeypatch):
+    """Also if the first has left a file before it failed."""
+    run_folder_is_unseen(monkeypatch)
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    job = TwoFiles(tmp_path / "run" / "second", marks=marks)
+    do_jobs([job], terms(tmp_path / "run", "ray", workers=1))
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["first", "second"]
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from tiny_jobs import Copy, Failing, Flaky, Note, terms
 
 from understudy.core.errors import InputError
 from understudy.core.executors import slurm
-from understudy.core.executors.do import do_jobs
+from understudy.core.executors.do import check_executor, do_jobs
 from understudy.core.registry import Registry
 
 
@@ -58,12 +58,15 @@ def test_what_fails_is_submitted_again(cluster, tmp_path):
 @pytest.mark.slow
 def test_three_failures_stop_the_run_with_their_reason(cluster, tmp_path):
     jobs = [Note(tmp_path / "good"), Flaky(tmp_path / "bad", times=3)]
-    with pytest.raises(InputError, match="OSError: .*No space left on device .for note bad; .*slurm"):
+    with pytest.raises(InputError, match="OSError: .*No space left on device .for note bad; .*slurm/3"):
         do_jobs(jobs, terms(tmp_path, "slurm", workers=2))
     assert [job.is_done for job in jobs] == [True, False]
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings(
+    "ignore:subprocess .* is still running", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
 def test_an_error_of_the_input_is_not_tried_again(cluster, tmp_path):
     with pytest.raises(InputError, match=r"^lower compare.learning_rate \(for note failing; "):
         do_jobs([Failing(tmp_path / "failing")], terms(tmp_path, "slurm", workers=1))
@@ -83,23 +86,41 @@ def test_a_task_that_slurm_puts_back_into_the_queue_goes_on(tmp_path, monkeypatc
     ("compute", "message"),
     [
         ({}, "needs --workers"),
+        ({"workers": 1}, "needs the time limit of a SLURM job in minutes"),
         ({"workers": 1, "slurm": ("partition",)}, "compute.slurm needs NAME=VALUE, .*got 'partition'"),
-        ({"workers": 1, "slurm": ("nonsense=3",)}, "SLURM does not take the jobs .*correct compute.slurm"),
+        ({"workers": 1, "slurm": ("time=9",), "gpus_per_worker": 0.5}, "SLURM gives whole GPUs, got .*0.5"),
     ],
 )
 def test_wrong_settings(compute, message, tmp_path, monkeypatch):
     monkeypatch.setattr(slurm, "_cluster", "debug")
     with pytest.raises(InputError, match=message):
-        do_jobs([Note(tmp_path / "note")], terms(tmp_path, "slurm", **compute))
+        check_executor(terms(tmp_path, "slurm", **compute))
+
+
+def test_a_parameter_that_slurm_does_not_know(tmp_path, monkeypatch):
+    monkeypatch.setattr(slurm, "_cluster", "debug")
+    wrong = terms(tmp_path, "slurm", workers=1, slurm=("time=9", "nonsense=3"))
+    with pytest.raises(InputError, match="SLURM does not take the jobs .*correct compute.slurm"):
+        do_jobs([Note(tmp_path / "note")], wrong)
 
 
 def test_a_machine_without_slurm(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(InputError, match="must be started where sbatch is"):
-        do_jobs([Note(tmp_path / "note")], terms(tmp_path, "slurm", workers=1))
+        check_executor(terms(tmp_path, "slurm", workers=1, slurm=("time=9",)))
 
 
 def test_without_submitit(tmp_path, monkeypatch):
     monkeypatch.setattr(slurm.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"pip install 'understudy\[slurm\]'"):
-        do_jobs([Note(tmp_path / "note")], terms(tmp_path, "slurm", workers=1))
+        check_executor(terms(tmp_path, "slurm", workers=1))
+
+
+def test_arrays_of_a_process_that_was_killed_are_ended(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(slurm.subprocess, "run", lambda words, **_: calls.append(words))
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "array").write_text("17_0\n17_1")
+    slurm._cancel_earlier(tmp_path)
+    assert calls == [["scancel", "17_0", "17_1"]]
+    assert not tmp_path.exists()

@@ -5,11 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import closing
 
+from understudy.core.errors import InputError
 from understudy.core.executors import here, ray_actors, slurm, worker_processes
 from understudy.core.executors.executor import EXECUTORS, Terms
 from understudy.core.executors.job import Job
+from understudy.core.processes import Processes
 
-__all__ = ["EXECUTORS", "do_jobs", "here", "ray_actors", "slurm", "worker_processes"]
+__all__ = ["EXECUTORS", "check_executor", "do_jobs", "here", "ray_actors", "slurm", "worker_processes"]
+
+
+def check_executor(terms: Terms) -> None:
+    """Check, before any work starts, that the executor can do it.
+
+    Raises:
+        InputError: if it cannot, or if ``accelerate launch`` has started several processes.
+    """
+    if not terms.are_here and Processes().count > 1:
+        raise InputError(
+            f"accelerate launch divides the adaptation, and --executor {terms.compute.executor} all other "
+            "work: adapt with one command (accelerate launch ... adapt), then go on with another one"
+        )
+    EXECUTORS[terms.compute.executor]().check(terms)
 
 
 def do_jobs(
@@ -18,7 +34,7 @@ def do_jobs(
     """Do the jobs that are not done yet.
 
     Args:
-        jobs: all on the same device.
+        jobs: all on the device of the terms.
         terms: number of workers and so on.
         advance: called with the progress.
 
@@ -28,7 +44,7 @@ def do_jobs(
     waiting = [job for job in jobs if not job.is_done]
     if not waiting:
         return
-    with closing(EXECUTORS[terms.compute.executor](waiting, terms)) as progress:
+    with closing(EXECUTORS[terms.compute.executor]().do(waiting, terms)) as progress:
         for amount in progress:
             if amount:
                 advance(amount)

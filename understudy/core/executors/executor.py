@@ -19,13 +19,15 @@ class Terms:
     """What an executor needs to know besides the jobs.
 
     Attributes:
-        root: folder of the run, which holds all files that jobs read and write.
+        root: folder of the run, which holds all files that jobs read and write; an absolute path.
         compute: number of workers and so on.
+        device: torch device.
         say: receives messages for the user.
     """
 
     root: Path
     compute: ComputeSettings
+    device: str
     say: Callable[[str], object] = lambda line: None
 
     @property
@@ -37,17 +39,24 @@ class Terms:
 class Executor(Protocol):
     """Does jobs that are not done yet."""
 
-    def __call__(self, jobs: Sequence[Job], terms: Terms) -> Generator[int, None, None]:
+    def check(self, terms: Terms) -> None:
+        """Check, before any work starts, that workers can do it.
+
+        Raises:
+            InputError: if they cannot.
+        """
+
+    def do(self, jobs: Sequence[Job], terms: Terms) -> Generator[int, None, None]:
         """Do the jobs in any order; yields progress in units of the bar.
 
-        Closing the iterator stops the work. What is finished by then keeps its files.
+        Closing the generator stops the work. What is finished by then keeps its files.
 
         Args:
-            jobs: at least one, all on the same device and none of them done.
+            jobs: at least one, and none of them done.
             terms: see :class:`Terms`.
 
         Raises:
-            InputError: before work starts, if workers cannot do it; the error of a job is raised again.
+            InputError: that of a job; other errors of jobs are raised again too.
         """
 
 
@@ -63,5 +72,5 @@ def check_names_known() -> None:
         )
 
 
-EXECUTORS: Registry[Executor] = Registry("executor")
+EXECUTORS: Registry[Callable[[], Executor]] = Registry("executor")
 """The files beside this one register; :mod:`understudy.core.executors.do` imports them all."""

@@ -1,7 +1,8 @@
 """Executor ``ray``: jobs in the actors of a Ray cluster, or of a Ray on this machine alone.
 
 No shared file system is needed: jobs, and the files that they read, travel through Ray's object store. What
-they write comes back, and this process puts it into the run folder. Actors that see the run folder use it.
+they write comes back, and this process puts it into the run folder. If all actors see that folder, they use
+it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from understudy.core.errors import InputError
+from understudy.core.errors import InputError, first_line
 from understudy.core.executors.dispatch import ATTEMPTS, dispatch
 from understudy.core.executors.executor import EXECUTORS, Terms
 from understudy.core.executors.job import Job
@@ -27,25 +28,35 @@ from understudy.core.executors.ray_worker import Board, RayWorker, Task
 
 _DEATHS = 10
 """Actors that may die over one job before it stops the run; on spot machines that is no fault of the job."""
+_PATIENCE = 60.0  # seconds to wait for actors before the user is told what is waited for
 
 
 @EXECUTORS.register("ray", summary="actors of a Ray cluster, or of a Ray on this machine (extra `ray`)")
-def ray_actors(jobs: Sequence[Job], terms: Terms) -> Generator[int, None, None]:
-    """Do all jobs in actors, one per core or GPU."""
-    with _actors(jobs, terms) as (actors, total):
-        yield from dispatch(jobs, actors, total)
+@final
+class RayActors:
+    """Actors, one per core or GPU."""
+
+    def check(self, terms: Terms) -> None:
+        """Start the actors, and check that they would do the same as this process."""
+        ray = connect(terms)
+        share = share_of(ray, terms.compute, terms.device)
+        _asked(ray, _team(ray, share, share.workers), terms)
+
+    def do(self, jobs: Sequence[Job], terms: Terms) -> Generator[int, None, None]:
+        with _actors(jobs, terms) as (actors, total):
+            yield from dispatch(jobs, actors, total)
 
 
 @contextmanager
 def _actors(jobs: Sequence[Job], terms: Terms) -> Iterator[tuple[list[_Actor], Any]]:
     """Actors for the jobs, and a function that returns their progress; they end if the block fails."""
     ray = connect(terms)
-    share = share_of(ray, terms.compute, jobs[0].device)
-    board = ray.remote(num_cpus=0)(Board).remote()
+    share = share_of(ray, terms.compute, terms.device)
     handles = _team(ray, share, min(share.workers, len(jobs)))
+    board = _board(ray)
     try:
         task = _task(ray, handles, board, jobs, terms, share.threads)
-        yield [_Actor(handle, task, jobs) for handle in handles], lambda: ray.get(board.total.remote())
+        yield [_Actor(handle, task, jobs) for handle in handles], lambda: _total(ray, board)
         ray.get([handle.rest.remote() for handle in handles])
     except BaseException:
         _disband(ray)
@@ -77,22 +88,66 @@ def _disband(ray: Any) -> None:
     _teams.clear()
 
 
+def _board(ray: Any) -> Any:
+    """A board on the node of this process, which cannot vanish without it."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # as Ray itself
+
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1, "scheduling_strategy": here}
+    return ray.remote(**options)(Board).remote()
+
+
+def _total(ray: Any, board: Any) -> int:
+    return int(ray.get(board.total.remote()))
+
+
 def _task(
     ray: Any, handles: Sequence[Any], board: Any, jobs: Sequence[Job], terms: Terms, threads: int
 ) -> Task:
-    """Check the actors, and put what all of them need into the object store."""
-    terms.root.mkdir(parents=True, exist_ok=True)
-    with NamedTemporaryFile(dir=terms.root, prefix=".seen-", suffix=".tmp") as probe:
-        asked = [handle.describe.remote(Path(probe.name), jobs[0].device) for handle in handles]
-        found = ray.get(asked)
-    check_alike(found, jobs[0].device)
+    """Put what all actors need into the object store."""
+    found = _asked(ray, handles, terms)
     is_shared = all(one["sees"] for one in found)
     common = set(jobs[0].reads).intersection(*(job.reads for job in jobs))
     files = {} if is_shared else contents(common, terms.root)
     stored = ray.put(np.frombuffer(pack(jobs, terms.root), dtype=np.uint8)), ray.put(files)
     return Task(
-        key=uuid4().hex, root=terms.root, is_shared=is_shared, stored=stored, threads=threads, board=board
+        key=uuid4().hex,
+        root=terms.root,
+        is_shared=is_shared,
+        stored=stored,
+        common=frozenset(common),
+        threads=threads,
+        cwd=Path.cwd(),
+        device=terms.device,
+        board=board,
     )
+
+
+def _asked(ray: Any, handles: Sequence[Any], terms: Terms) -> list[dict[str, Any]]:
+    """What actors say about themselves, once all have started.
+
+    Raises:
+        InputError: if one cannot start, or would make other images.
+    """
+    terms.root.mkdir(parents=True, exist_ok=True)
+    with NamedTemporaryFile(dir=terms.root, prefix=".seen-", suffix=".tmp") as probe:
+        waiting = [handle.describe.remote(Path(probe.name), terms.device) for handle in handles]
+        ready, late = ray.wait(waiting, num_returns=len(waiting), timeout=_PATIENCE)
+        if late:
+            terms.say(
+                f"ray: {len(ready)} of {len(waiting)} workers have started; waiting for CPUs and GPUs that "
+                "are in use"
+            )
+        try:
+            found: list[dict[str, Any]] = ray.get(waiting)
+        except Exception as error:
+            _disband(ray)
+            raise InputError(
+                f"a worker of Ray cannot start ({first_line(error)}): install this version of understudy on "
+                "every node"
+            ) from error
+    check_alike(found, terms.device)
+    return found
 
 
 @final
@@ -111,7 +166,8 @@ class _Actor:
     jobs: Sequence[Job]
 
     def start(self, index: int) -> Future[Mapping[str, bytes]]:
-        files = {} if self.task.is_shared else contents(self.jobs[index].reads, self.task.root)
+        further = set(self.jobs[index].reads) - self.task.common
+        files = {} if self.task.is_shared else contents(further, self.task.root)
         return _plain(self.handle.do.remote(self.task, index, files).future())
 
     def finish(self, index: int, result: Mapping[str, bytes]) -> None:

@@ -89,31 +89,34 @@ def share_of(ray: Any, compute: ComputeSettings, device: str) -> Share:
     """How the cluster is divided between workers.
 
     Raises:
-        InputError: if it has fewer CPUs or GPUs than the workers need.
+        InputError: if its nodes have not enough CPUs or GPUs for the workers.
     """
-    there = ray.cluster_resources()
-    cpus, gpus = int(there.get("CPU", 0)), float(there.get("GPU", 0))
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    cpus, gpus = (sum(float(node.get(kind, 0)) for node in nodes) for kind in ("CPU", "GPU"))
     if device == "cuda":
-        workers = compute.workers or int(gpus / compute.gpus_per_worker)
-        if not 0 < workers * compute.gpus_per_worker <= gpus:
-            needed = max(workers, 1) * compute.gpus_per_worker
-            raise InputError(
-                f"{max(workers, 1)} workers need {needed:g} GPUs, but Ray has {gpus:g}: give fewer "
-                "--workers, or --device cpu"
-            )
-        return Share(workers=workers, cpus=1, gpus=compute.gpus_per_worker, threads=max(1, cpus // workers))
-    if device != "cpu":
+        each = compute.gpus_per_worker
+        if each > 1 and each != int(each):
+            raise InputError(f"--gpus-per-worker must be a whole number above 1, got {each:g}")
+        places = sum(int(min(node.get("GPU", 0) / each, node.get("CPU", 0))) for node in nodes)
+        workers = compute.workers or max(1, places)
+        threads = compute.threads or max(1, int(cpus) // workers)
+        share = Share(workers=workers, cpus=1, gpus=each, threads=threads)
+        need, have = f"{each:g} GPUs and a CPU", f"{gpus:g} GPUs and {cpus:g} CPUs"
+    elif device == "cpu":
+        threads = compute.threads or (max(1, int(cpus) // compute.workers) if compute.workers else 1)
+        places = sum(int(node.get("CPU", 0) / threads) for node in nodes)
+        share = Share(workers=compute.workers or max(1, places), cpus=threads, gpus=0, threads=threads)
+        need, have = f"{threads} CPUs (--threads)", f"{cpus:g} CPUs"
+    else:
         raise InputError(
             f"Ray divides CPUs and NVIDIA's GPUs, but the device is {device!r}: give --device cuda or cpu"
         )
-    workers = compute.workers or max(1, cpus // (compute.threads or 1))
-    threads = compute.threads or max(1, cpus // workers)
-    if workers * threads > cpus:
+    if share.workers > places:
         raise InputError(
-            f"{workers} workers with --threads {threads} need {workers * threads} CPUs, but "
-            f"Ray has {cpus}: give fewer --workers or --threads"
+            f"each of {share.workers} workers needs {need} on one node, but Ray has {have} on "
+            f"{len(nodes)} nodes: give fewer --workers"
         )
-    return Share(workers=workers, cpus=threads, gpus=0, threads=threads)
+    return share
 
 
 def check_alike(found: Sequence[Mapping[str, Any]], device: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import platform
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -10,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from understudy.core.errors import InputError
 from understudy.core.executors.job import Job, threads_for
 from understudy.core.executors.packing import contents, put, unpack
 from understudy.core.executors.progress_slots import Slot
@@ -28,7 +29,10 @@ class Task:
         root: folder of the run, on the machine that asks.
         is_shared: whether the actors see that folder.
         stored: reference to the packed jobs, and to the files that all of them read, in the object store.
+        common: paths of these files.
         threads: of each actor.
+        cwd: current folder of the process that asks; paths outside the run may be relative to it.
+        device: torch device.
         board: actor of :class:`Board`.
     """
 
@@ -36,7 +40,10 @@ class Task:
     root: Path
     is_shared: bool
     stored: tuple[Any, Any]
+    common: frozenset[Path]
     threads: int
+    cwd: Path
+    device: str
     board: Any
 
 
@@ -66,7 +73,7 @@ class RayWorker:
 
         there = environment("cpu")
         return {
-            "node": os.uname().nodename,
+            "node": platform.node(),
             "versions": {"Python": there["python"], **there["versions"]},
             "sees": probe.exists(),
             "has_device": device == "cpu" or torch.cuda.is_available(),
@@ -91,40 +98,59 @@ class RayWorker:
         root = self._scratch or task.root
         put(files, root)
         before = _times(root) if self._scratch else {}
-        job, board, slot = self._jobs[index], task.board, self._slot
+        board, slot = task.board, self._slot
         progress = Slot(lambda *state: board.note.remote(slot, *state), ray.get(board.finished.remote(slot)))
+        try:
+            self._work(self._jobs[index], progress)
+        except BaseException:
+            self._close()  # another try must find nothing of this one
+            raise
+        return {} if self._scratch is None else _taken(root, before, files)
+
+    def _work(self, job: Job, progress: Slot) -> None:
         progress.begin()
         with threads_for(job):
             for amount in job.steps():
                 progress.add(amount)
         progress.finish()
         if not job.is_done:
-            raise InputError(f"{job.name} was done, but its files are missing")
-        if self._scratch is None:
-            return {}
-        written = [path for path, time in _times(root).items() if before.get(path) != time]
-        found = contents(written, root)
-        for path in [*(path for path in written if path not in before), *(root / name for name in files)]:
-            path.unlink(missing_ok=True)
-        return found
+            raise OSError(f"{job.name} was done, but its files are missing")
 
     def rest(self) -> None:
-        """Give back the memory that the jobs took, until others come."""
-        from accelerate.utils.memory import clear_device_cache  # slow to import
+        """Give back the memory and the disk that the jobs took, until others come."""
+        import torch  # slow to import, and here already
 
-        self._jobs, self._key = (), ""
-        clear_device_cache(garbage_collection=True)
+        self._close()
+        gc.collect()  # the parts of a pipeline refer to each other
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
     def _open(self, task: Task, packed: Any, files: Mapping[str, bytes]) -> None:
         """Unpack the jobs of a list, and write the files that all of them read."""
-        self._jobs = ()  # frees what the earlier ones hold
+        self._close()
+        if task.is_shared and not task.root.is_dir():  # started again on another node
+            raise OSError(f"node {platform.node()} does not see {task.root}, as the others do")
+        if task.cwd.is_dir():
+            os.chdir(task.cwd)
+        if not task.is_shared:
+            self._scratch = Path(tempfile.mkdtemp(prefix="understudy-"))
+            put(files, self._scratch)
+        self._jobs, self._key = unpack(packed, self._scratch or task.root), task.key
+
+    def _close(self) -> None:
+        self._jobs, self._key = (), ""
         if self._scratch is not None:
-            shutil.rmtree(self._scratch)
-        self._scratch = None if task.is_shared else Path(tempfile.mkdtemp(prefix="understudy-"))
-        root = self._scratch or task.root
-        if self._scratch is not None:
-            put(files, root)
-        self._jobs, self._key = unpack(packed, root), task.key
+            shutil.rmtree(self._scratch, ignore_errors=True)
+            self._scratch = None
+
+
+def _taken(root: Path, before: Mapping[Path, int], files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The files that a job wrote; they and those that only it read are removed."""
+    written = [path for path, time in _times(root).items() if before.get(path) != time]
+    found = contents(written, root)
+    for path in [*(path for path in written if path not in before), *(root / name for name in files)]:
+        path.unlink(missing_ok=True)
+    return found
 
 
 def _times(root: Path) -> dict[Path, int]:

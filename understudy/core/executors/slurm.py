@@ -1,13 +1,16 @@
 """Executor ``slurm``: jobs in an array of SLURM jobs, through submitit.
 
 Each task of the array does a share of the jobs, and leaves out what is done already: SLURM may stop it and
-put it into the queue again at any time. The run folder must be on a file system that all nodes see.
+put it into the queue again at any time. The run folder must be on a file system that all nodes see::
+
+    DIR/slurm/N/      the packed jobs of submission N, the output of its tasks, and why jobs failed
 """
 
 from __future__ import annotations
 
 import importlib.util
 import shutil
+import subprocess
 import time
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,101 +23,99 @@ from understudy.core.executors.executor import EXECUTORS, Terms, check_names_kno
 from understudy.core.executors.job import Job, threads_for
 from understudy.core.executors.packing import pack, unpack
 from understudy.core.executors.progress_slots import SLOT, slot_in, total_of
-from understudy.core.files import read_json, write_json
+from understudy.core.files import read_json, write_json, write_text
 from understudy.core.threads import use_threads, wait_passively
 
 _JOBS = "jobs"  # name of the file with the packed jobs
+_IDS = "array"  # name of the file with the numbers of the SLURM jobs
+_FAILED = "failed-"  # beginning of the names of files in which tasks tell why jobs failed
 _LOOK = 5.0  # seconds between two looks at the array
-_FAILED = "failed-"  # beginning of the names of files in which tasks tell why they failed
 _cluster: str | None = None
 """Tests run the array in processes of this machine; None for SLURM."""
 
 
 @EXECUTORS.register("slurm", summary="an array of SLURM jobs on a shared file system (extra `slurm`)")
-def slurm(jobs: Sequence[Job], terms: Terms) -> Generator[int, None, None]:
-    """Submit an array and wait for it; what failed is submitted again, three times at most."""
-    submitit, folder = _submitit(terms), terms.root / "slurm"
-    waiting = list(jobs)
-    for attempt in range(ATTEMPTS):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        (folder / _JOBS).write_bytes(pack(waiting, terms.root))
-        tasks = _submit(submitit, folder, waiting, terms)
-        terms.say(f"slurm: {len(tasks)} jobs submitted; their output is in {folder}")
-        try:
-            yield from _progress(tasks, folder)
-        except BaseException:
-            for task in tasks:
-                task.cancel()
-            raise
-        failures = [read_json(path) for path in sorted(folder.glob(f"{_FAILED}*"))]
-        waiting = [job for job in waiting if not job.is_done]
-        if not waiting:
-            shutil.rmtree(folder)
-            return
-        if attempt == ATTEMPTS - 1 or any(failure["is_final"] for failure in failures):
-            raise InputError(_explanation(failures, waiting, folder))
-        terms.say(f"slurm: {len(waiting)} of {len(jobs)} jobs are missing, tried again")
+@final
+class Slurm:
+    """An array of SLURM jobs."""
+
+    def check(self, terms: Terms) -> None:
+        """Check the settings, and that SLURM is here."""
+        check_names_known()
+        if importlib.util.find_spec("submitit") is None:
+            raise InputError("--executor slurm needs submitit: pip install 'understudy[slurm]'")
+        if terms.compute.workers is None:
+            raise InputError("--executor slurm needs --workers, the number of SLURM jobs side by side")
+        if "slurm_time" not in _further(terms.compute.slurm):
+            raise InputError(
+                "--executor slurm needs the time limit of a SLURM job in minutes, as in --set "
+                '"compute.slurm=[time=240,partition=gpu]"'
+            )
+        if terms.compute.gpus_per_worker != int(terms.compute.gpus_per_worker):
+            raise InputError(
+                f"SLURM gives whole GPUs, got --gpus-per-worker {terms.compute.gpus_per_worker:g}: give 1"
+            )
+        if _cluster is None and shutil.which("sbatch") is None:
+            raise InputError("--executor slurm must be started where sbatch is, such as on a login node")
+
+    def do(self, jobs: Sequence[Job], terms: Terms) -> Generator[int, None, None]:
+        """Submit an array and wait for it; what is missing is submitted again, while something gets done."""
+        _cancel_earlier(terms.root / "slurm")
+        waiting, attempts, number = list(jobs), 0, 0
+        while waiting:
+            number += 1
+            folder = terms.root / "slurm" / str(number)
+            tasks = _submit(folder, waiting, terms)
+            terms.say(f"slurm: {len(tasks)} jobs submitted; their output is in {folder}")
+            try:
+                yield from _progress(tasks, folder)
+            except BaseException:
+                for task in tasks:
+                    task.cancel()
+                raise
+            missing = [job for job in waiting if not job.is_done]
+            attempts = attempts + 1 if len(missing) == len(waiting) else 1
+            failures = _failures(folder)
+            if missing and (attempts == ATTEMPTS or any(each["is_final"] for each in failures)):
+                raise InputError(_explanation(failures, missing, folder))
+            waiting = missing
+        shutil.rmtree(terms.root / "slurm", ignore_errors=True)
 
 
-def _progress(tasks: Sequence[Any], folder: Path) -> Generator[int, None, None]:
-    """Wait for the tasks; yields progress."""
-    reported, is_done = 0, False
-    while not is_done:
-        is_done = all(task.done() for task in tasks)
-        reached = max(reported, total_of(folder))
-        yield reached - reported
-        reported = reached
-        if not is_done:
-            time.sleep(_LOOK if _cluster is None else 0.1)
+def _cancel_earlier(folder: Path) -> None:
+    """End arrays of a process that was killed: two tasks must not write one file."""
+    for ids in folder.glob(f"*/{_IDS}"):
+        if _cluster is None:
+            numbers = ids.read_text(encoding="utf-8").split()
+            subprocess.run(["scancel", *numbers], check=False, capture_output=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
-def _explanation(failures: Sequence[Mapping[str, Any]], missing: Sequence[Job], folder: Path) -> str:
-    """Why jobs are missing; a task that SLURM itself ends, for time or memory, says nothing."""
-    if failures:
-        reason = f"{failures[0]['reason']} (for {failures[0]['job']}"
-    else:
-        reason = f"SLURM ended the jobs before {missing[0].name} was done (after three attempts"
-    return f"{reason}; the output of the SLURM jobs is in {folder})"
-
-
-def _submitit(terms: Terms) -> Any:
-    check_names_known()
-    if importlib.util.find_spec("submitit") is None:
-        raise InputError("--executor slurm needs submitit: pip install 'understudy[slurm]'")
-    if terms.compute.workers is None:
-        raise InputError("--executor slurm needs --workers, the number of SLURM jobs side by side")
-    if _cluster is None and shutil.which("sbatch") is None:
-        raise InputError("--executor slurm must be started where sbatch is, such as on a login node")
+def _submit(folder: Path, jobs: Sequence[Job], terms: Terms) -> list[Any]:
+    """Submit one task per worker; worker I does every job whose number leaves the rest I."""
     import submitit  # slow to import, and missing in most installations
 
-    return submitit
-
-
-def _submit(submitit: Any, folder: Path, jobs: Sequence[Job], terms: Terms) -> list[Any]:
-    """Submit one task per worker; worker I does every job whose number leaves the rest I."""
-    number = min(terms.compute.workers or 1, len(jobs))
+    folder.mkdir(parents=True)
+    (folder / _JOBS).write_bytes(pack(jobs, terms.root))
+    number, threads = min(terms.compute.workers or 1, len(jobs)), terms.compute.threads or 1
+    shares = [
+        _Share(folder=folder, root=terms.root, worker=worker, of=number, threads=threads)
+        for worker in range(number)
+    ]
+    gpus = int(terms.compute.gpus_per_worker) if terms.device.startswith("cuda") else 0
     executor = submitit.AutoExecutor(folder=folder, cluster=_cluster)
-    has_gpu = jobs[0].device.startswith("cuda")
-    threads = terms.compute.threads or 1
     try:
         executor.update_parameters(
-            name="understudy",
-            cpus_per_task=threads,
-            gpus_per_node=round(terms.compute.gpus_per_worker) if has_gpu else 0,
-            **_further(terms.compute.slurm),
+            name="understudy", cpus_per_task=threads, gpus_per_node=gpus, **_further(terms.compute.slurm)
         )
-        shares = [
-            _Share(folder=folder, root=terms.root, worker=worker, of=number, threads=threads)
-            for worker in range(number)
-        ]
-        submitted: list[Any] = executor.map_array(_run, shares)
+        tasks: list[Any] = executor.map_array(_run, shares)
     except (ValueError, TypeError, NameError, submitit.core.utils.FailedJobError) as error:
         raise InputError(
             f"SLURM does not take the jobs ({first_line(error)}): correct compute.slurm, such as "
-            "partition=gpu,time=240"
+            "[time=240,partition=gpu]"
         ) from error
-    return submitted
+    write_text(folder / _IDS, "\n".join(str(task.job_id) for task in tasks))
+    return tasks
 
 
 def _further(texts: Sequence[str]) -> dict[str, Any]:
@@ -126,6 +127,40 @@ def _further(texts: Sequence[str]) -> dict[str, Any]:
             raise InputError(f"compute.slurm needs NAME=VALUE, such as partition=gpu, got {text!r}")
         found[f"slurm_{name}"] = int(value) if value.isdecimal() else value
     return found
+
+
+def _progress(tasks: Sequence[Any], folder: Path) -> Generator[int, None, None]:
+    """Wait for the tasks; yields progress.
+
+    Raises:
+        InputError: that of a job, at once.
+    """
+    reported, is_done = 0, False
+    while not is_done:
+        is_done = all(task.done() for task in tasks)
+        reached = max(reported, total_of(folder))
+        yield reached - reported
+        reported = reached
+        failures = _failures(folder)
+        if any(each["is_final"] for each in failures):
+            raise InputError(_explanation(failures, (), folder))
+        if not is_done:
+            time.sleep(_LOOK if _cluster is None else 0.1)
+
+
+def _failures(folder: Path) -> list[dict[str, Any]]:
+    return [read_json(path) for path in sorted(folder.glob(f"{_FAILED}*"))]
+
+
+def _explanation(failures: Sequence[Mapping[str, Any]], missing: Sequence[Job], folder: Path) -> str:
+    """Why jobs are missing; a task that SLURM itself ends, for time or memory, says nothing."""
+    if failures:
+        told = min(failures, key=lambda failure: not failure["is_final"])
+        return f"{told['reason']} (for {told['job']}; the output of the SLURM jobs is in {folder})"
+    return (
+        f"SLURM has ended {ATTEMPTS} arrays before {missing[0].name} was done: see their output in {folder}; "
+        "time or memory may be too short, or nodes may not see this folder"
+    )
 
 
 @final
@@ -148,22 +183,23 @@ class _Share:
 
 
 def _run(share: _Share) -> None:
-    """Do a share of the jobs on a node."""
+    """Do a share of the jobs on a node; a job that fails does not keep the others from being done."""
     wait_passively()
     use_threads(share.threads)
-    path = share.folder / f"{SLOT}{share.worker}"
-    progress = slot_in(path)
-    for job in unpack((share.folder / _JOBS).read_bytes(), share.root)[share.worker :: share.of]:
-        if job.is_done:  # by this task, before SLURM stopped it
+    progress = slot_in(share.folder / f"{SLOT}{share.worker}")
+    jobs = unpack((share.folder / _JOBS).read_bytes(), share.root)
+    for index in range(share.worker, len(jobs), share.of):
+        if jobs[index].is_done:  # by this task, before SLURM stopped it
             continue
         progress.begin()
         try:
-            with threads_for(job):
-                for amount in job.steps():
+            with threads_for(jobs[index]):
+                for amount in jobs[index].steps():
                     progress.add(amount)
-        except Exception as error:
-            reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-            told = {"job": job.name, "reason": reason, "is_final": isinstance(error, InputError)}
-            write_json(share.folder / f"{_FAILED}{share.worker}", told)
-            raise
-        progress.finish()
+        except Exception as error:  # noqa: BLE001 - told by the process that waits
+            is_final = isinstance(error, InputError)
+            reason = str(error) if is_final else f"{type(error).__name__}: {error}"
+            told = {"job": jobs[index].name, "reason": reason, "is_final": is_final}
+            write_json(share.folder / f"{_FAILED}{index}", told)
+        else:
+            progress.finish()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import pickle
+import shutil
 import tempfile
 import threading
 import time
@@ -21,52 +24,71 @@ from understudy.core.executors.job import Job, threads_for
 from understudy.core.executors.packing import pack, unpack
 from understudy.core.executors.progress_slots import SLOT, slot_in, total_of
 from understudy.core.registry import Registry
+from understudy.core.settings import ComputeSettings
 from understudy.core.stop import ignore_stops
 from understudy.core.threads import num_cores, num_threads, use_threads
 
 _IDLE = 60  # seconds after which a process without work ends; stages that follow each other share processes
+_FOLDER = ".workers-"  # beginning of the name of the folder with jobs and progress, in that of the run
 _JOBS = "jobs"  # name of the file with the packed jobs
 _received: dict[Path, Sequence[Job]] = {}
 """In a worker: the jobs that it was sent last, by the folder that they came in."""
 
 
 @EXECUTORS.register("processes", summary="workers on this machine: one per core of a CPU, or one per GPU")
-def processes(jobs: Sequence[Job], terms: Terms) -> Generator[int, None, None]:
-    """Do all jobs in worker processes."""
-    yield from in_processes(jobs, terms, number=num_workers(terms.compute.workers, jobs[0].device))
+@final
+class WorkerProcesses:
+    """Worker processes."""
+
+    def check(self, terms: Terms) -> None:
+        """Check that there are as many cores or GPUs as workers."""
+        num_workers(terms.compute, terms.device)
+
+    def do(self, jobs: Sequence[Job], terms: Terms) -> Generator[int, None, None]:
+        yield from in_processes(jobs, terms, num_workers(terms.compute, terms.device))
 
 
 def num_trainers(wanted: int | None, device: str) -> int:
     """Number of processes for trainings with one thread; 1 means that this process does them.
 
-    Without a number, it is one per thread of torch, as long as each finds as much free memory as this process
-    uses. On other devices than the CPU, and if code outside the package has registered names, which a new
-    process would not know, there is only this process.
+    Without a number, it is one per thread of torch, as far as memory allows. On other devices than the CPU,
+    and if code outside the package has registered names, which a new process would not know, there is only
+    this process.
     """
     if device != "cpu" or Registry.has_outsiders:
         return 1
-    room = psutil.virtual_memory().available // psutil.Process().memory_info().rss
-    return wanted or max(1, min(num_threads(), room))
+    return wanted or max(1, min(num_threads(), _room()))
 
 
-def num_workers(wanted: int | None, device: str) -> int:
-    """Number of worker processes: ``wanted``, or one per GPU, or one per core as far as memory allows.
+def num_workers(compute: ComputeSettings, device: str) -> int:
+    """Number of worker processes: ``compute.workers``, or one per GPU, or as many as cores and memory allow.
 
     Raises:
         InputError: if there are fewer cores or GPUs, or another process could not do the work at all.
     """
     check_names_known()
-    if device not in ("cpu", "cuda"):
+    if device == "cuda":
+        there, kind = len(visible_gpus()), "GPUs"
+        number = compute.workers or there
+    elif device == "cpu":
+        there, kind = num_cores() // (compute.threads or 1), f"times {compute.threads or 1} cores"
+        number = compute.workers or max(1, min(there, _room()))
+    else:
         raise InputError(
             f"workers share the GPUs of this machine, but the device is {device!r}: give --device cuda or "
             "cpu, or --executor local"
         )
-    there = len(visible_gpus()) if device == "cuda" else num_cores()
-    number = wanted or (there if device == "cuda" else min(there, num_trainers(None, device)))
     if not 0 < number <= there:
-        kind = "GPUs" if device == "cuda" else "cores"
-        raise InputError(f"{number} workers need as many {kind}, but this process may use {there}")
+        raise InputError(
+            f"{number} workers need {number} {kind}, but this process may use "
+            f"{there if device == 'cuda' else num_cores()}: give fewer --workers"
+        )
     return number
+
+
+def _room() -> int:
+    """Processes for which there is memory, if each needs as much as this one."""
+    return int(psutil.virtual_memory().available // psutil.Process().memory_info().rss)
 
 
 def visible_gpus() -> list[str]:
@@ -77,16 +99,21 @@ def visible_gpus() -> list[str]:
     return given.split(",") if given else [str(index) for index in range(torch.cuda.device_count())]
 
 
-def in_processes(jobs: Sequence[Job], terms: Terms, *, number: int) -> Generator[int, None, None]:
+def in_processes(jobs: Sequence[Job], terms: Terms, number: int) -> Generator[int, None, None]:
     """Do the jobs in ``number`` processes; the first progress, 0, tells that they have started."""
-    gpus = visible_gpus() if jobs[0].device == "cuda" else [""] * number
-    with tempfile.TemporaryDirectory(prefix="understudy-") as folder:
+    gpus = visible_gpus() if terms.device == "cuda" else [""] * number
+    terms.root.mkdir(parents=True, exist_ok=True)
+    for left in terms.root.glob(f"{_FOLDER}*"):  # of a run that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=terms.root, prefix=_FOLDER, ignore_cleanup_errors=True) as folder:
         Path(folder, _JOBS).write_bytes(pack(jobs, terms.root))
         threads = terms.compute.threads or max(1, num_cores() // number)
         task = _Task(folder=Path(folder), root=terms.root, threads=threads)
         workers = [_WorkerProcess.get(slot, gpus[slot], task) for slot in range(min(number, len(jobs)))]
         try:
             yield from dispatch(jobs, workers, lambda: total_of(task.folder))
+            for worker in workers:
+                worker.rest()
         except BaseException as error:
             for worker in workers:
                 worker.stop()
@@ -134,6 +161,13 @@ class _WorkerProcess:
         return worker
 
     def start(self, index: int) -> Future[None]:
+        try:
+            return self._submit(_do, self.task, self._slot, index)
+        except BrokenExecutor:  # it died while it waited
+            self.stop()
+            return self._submit(_do, self.task, self._slot, index)
+
+    def _submit(self, function: Any, *arguments: Any) -> Future[None]:
         if self._pool is None:
             from loky import ProcessPoolExecutor  # slow to import; only workers need it
 
@@ -141,7 +175,7 @@ class _WorkerProcess:
             self._pool = ProcessPoolExecutor(
                 1, timeout=_IDLE, initializer=_begin, initargs=(os.getpid(),), env=env
             )
-        future: Future[None] = self._pool.submit(_do, self.task, self._slot, index)
+        future: Future[None] = self._pool.submit(function, *arguments)
         return future
 
     def finish(self, index: int, result: None) -> None:
@@ -151,6 +185,13 @@ class _WorkerProcess:
         if isinstance(error, BrokenExecutor):
             self.stop()
         return 1
+
+    def rest(self) -> None:
+        """Let the process give back the memory that the jobs took, until others come."""
+        try:
+            self._submit(_rest)
+        except BrokenExecutor:
+            self.stop()
 
     def stop(self) -> None:
         """End the process, whatever it does."""
@@ -163,7 +204,7 @@ def _begin(parent: int) -> None:
     """Make a process a worker, which ends with the process that started it."""
 
     def watch() -> None:
-        while os.getppid() == parent:
+        while os.getppid() == parent and psutil.pid_exists(parent):
             time.sleep(1)
         os._exit(1)  # the parent was killed, and the run may be resumed at any moment
 
@@ -179,7 +220,31 @@ def _do(task: _Task, slot: int, index: int) -> None:
     use_threads(task.threads)
     job, progress = _received[task.folder][index], slot_in(task.folder / f"{SLOT}{slot}")
     progress.begin()
-    with threads_for(job):
-        for amount in job.steps():
-            progress.add(amount)
+    try:
+        with threads_for(job):
+            for amount in job.steps():
+                progress.add(amount)
+    except Exception as error:
+        if _can_travel(error):
+            raise
+        raise RuntimeError(f"{type(error).__name__}: {error}") from None
     progress.finish()
+
+
+def _can_travel(error: Exception) -> bool:
+    """Whether another process can read an error; those of some libraries need arguments that pickle drops."""
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 - made here
+    except Exception:  # noqa: BLE001 - whatever their constructors raise
+        return False
+    return True
+
+
+def _rest() -> None:
+    """Give back the memory of a worker process."""
+    import torch  # slow to import, and here already
+
+    _received.clear()
+    gc.collect()  # the parts of a pipeline refer to each other
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
