@@ -192,6 +192,7 @@ def main(out: Path, runs: Path, smoke: bool, only: str | None = None) -> None:
             "sets": {drawn.name: dict(drawn.changes) for drawn in case.sets},
         }
         for case in CASES
+        if any(row["set"] == case.sets[0].name and row["study"] == case.sets[0].study for row in rows)
     }
     claims, tables = ([], []) if smoke else (_claims(rows), _tables(rows))
     write(out, settings=settings, rows=rows, claims=claims, tables=tables)
