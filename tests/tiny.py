@@ -1,5 +1,8 @@
 """Tiny instances of the real things, for tests and golden figures."""
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 import torch
 from diffusers import (
@@ -396,3 +399,18 @@ def plan_of(train, counts, *, generator=None, prompt_names=("a cat", "a dog"), s
         visual=visual,
     )
     return planner.rows(np.zeros(len(counts), dtype=np.int64), np.array(counts))
+
+
+@dataclass
+class Loaded:
+    """The generator of a run that is loaded already; see ``Networks`` in ``sampling/draw.py``."""
+
+    generator: Any
+    visual: Any = None
+    files: tuple = ()
+
+    def get(self, number):
+        return self.generator
+
+    def free(self):
+        """It stays."""

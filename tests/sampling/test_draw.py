@@ -1,11 +1,9 @@
 import hashlib
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from tiny import plan_of
+from tiny import Loaded, plan_of
 
 from understudy.generators.visual_guidance import VISUALS, VisualGuidance, features_of
 from understudy.sampling.draw import Drawer, PartDrawing, load_parts
@@ -17,21 +15,9 @@ def plans(train, tmp_path):
     return write_parts(plan_of(train, [4, 4], steps=2), tmp_path / "plan", part_size=3)
 
 
-@dataclass
-class Ready:
-    """Networks that are loaded."""
-
-    generator: Any
-    visual: Any = None
-    files: tuple = ()
-
-    def get(self, number):
-        return self.generator
-
-
 def steps_of(generator, plans, folder, train, batch_size=2, visual=None):
     """The number of images of each batch, while the parts without images are drawn."""
-    drawer = Drawer(networks=Ready(generator, visual), number=0, train=train, batch_size=batch_size)
+    drawer = Drawer(networks=Loaded(generator, visual), number=0, train=train, batch_size=batch_size)
     for plan in plans:
         job = PartDrawing(plan=plan, path=folder / plan.name, drawer=drawer, device="cpu")
         if not job.is_done:

@@ -1,12 +1,11 @@
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tiny import AnyGenerator
+from tiny import AnyGenerator, Loaded
 from tiny_job import Listener
 from tiny_jobs import terms
 
@@ -33,18 +32,6 @@ class Numbered(AnyGenerator):
         )
 
 
-@dataclass
-class Ready:
-    """Networks that are loaded."""
-
-    artist: Numbered
-    visual: None = None
-    files: tuple = ()
-
-    def get(self, number):
-        return self.artist
-
-
 @pytest.fixture
 def supply(train):
     """Makes one in a folder."""
@@ -56,7 +43,7 @@ def supply(train):
         return Supply(
             Path(folder),
             lambda: planner,
-            Drawer(networks=Ready(artist), number=0, train=train, batch_size=3),
+            Drawer(networks=Loaded(artist), number=0, train=train, batch_size=3),
             part_size=2,
             device="cpu",
             terms=terms(Path(folder)),

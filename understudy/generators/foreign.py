@@ -164,7 +164,7 @@ def _describe_to_merge(path: Path) -> tuple[str, str]:
     """As :func:`describe`, for a path that was given as ``generator.adapters``."""
     if not path.exists():
         return "nothing", "correct the path"
-    if "method" in _json(path / "report.json"):
+    if "method" in json_object(path / "report.json"):
         return "an adapter of understudy", f"give it with --set adapt.adapter={path}"
     if (path / "settings.yaml").is_file():
         return "the folder of a run", f"give its adapter with --set adapt.adapter={path / 'adapter'}"
@@ -182,7 +182,7 @@ def _describe_to_merge(path: Path) -> tuple[str, str]:
 def _describe_no_pipeline(path: Path) -> tuple[str, str]:
     """As :func:`describe`, for a path that was given as a generator and is no folder of a pipeline."""
     adapter = path / "adapter" if (path / "settings.yaml").is_file() else path
-    if "method" in _json(adapter / "report.json"):
+    if "method" in json_object(adapter / "report.json"):
         what = "an adapter of understudy" if adapter == path else "the folder of a run"
         how = f"--set adapt.adapter={adapter}, and the generator that it was made for with --generator"
         return what, f"give {how}"
@@ -224,7 +224,7 @@ def _foreign(path: Path) -> tuple[str, str] | None:
         return f"a {_peft_type(path / 'adapter_config.json')} of peft", _FUSE
     if any(_is_denoiser(path / name / "config.json") for name in (".", *DENOISERS)):
         return "a denoiser that was fine-tuned as a whole", _DENOISER
-    if part := _json(path / "config.json").get("_class_name"):
+    if part := json_object(path / "config.json").get("_class_name"):
         return f"a set of unknown weights ({part})", _UNKNOWN
     return _describe_file(files[0]) if files else None
 
@@ -253,7 +253,8 @@ def _is_embedding(shapes: Mapping[str, tuple[int, ...]]) -> bool:
     return are_vectors and (shapes.keys() == _ENCODERS or len({shape[-1] for shape in shapes.values()}) == 1)
 
 
-def _json(path: Path) -> Mapping[str, object]:
+def json_object(path: Path) -> Mapping[str, object]:
+    """The JSON object in a file; empty if there is none."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -262,10 +263,10 @@ def _json(path: Path) -> Mapping[str, object]:
 
 
 def _peft_type(path: Path) -> str:
-    found = str(_json(path).get("peft_type", "LORA"))
+    found = str(json_object(path).get("peft_type", "LORA"))
     return "LoRA" if found == "LORA" else found
 
 
 def _is_denoiser(path: Path) -> bool:
-    name = str(_json(path).get("_class_name", ""))
+    name = str(json_object(path).get("_class_name", ""))
     return name.startswith("UNet") or "Transformer2D" in name

@@ -68,10 +68,12 @@ def num_workers(compute: ComputeSettings, device: str) -> int:
     """
     check_names_known()
     if device == "cuda":
-        there, kind = len(visible_gpus()), "GPUs"
+        there = have = len(visible_gpus())
+        kind = "GPUs"
         number = compute.workers or there
     elif device == "cpu":
-        there, kind = num_cores() // (compute.threads or 1), f"times {compute.threads or 1} cores"
+        have, threads = num_cores(), compute.threads or 1
+        there, kind = have // threads, f"times {threads} cores"
         number = compute.workers or max(1, min(there, _room()))
     else:
         raise InputError(
@@ -80,8 +82,7 @@ def num_workers(compute: ComputeSettings, device: str) -> int:
         )
     if not 0 < number <= there:
         raise InputError(
-            f"{number} workers need {number} {kind}, but this process may use "
-            f"{there if device == 'cuda' else num_cores()}: give fewer --workers"
+            f"{number} workers need {number} {kind}, but this process may use {have}: give fewer --workers"
         )
     return number
 
