@@ -20,7 +20,7 @@ from understudy.commands.study_results import report
 from understudy.commands.study_shared import could_share, take_adapter, take_trainings
 from understudy.core.config import given_names
 from understudy.core.errors import InputError
-from understudy.core.executors.do import check_executor, do_jobs
+from understudy.core.executors.do import check_executor, check_one_process, do_jobs
 from understudy.core.executors.executor import Terms
 from understudy.core.lock import FolderLock
 from understudy.core.processes import Processes
@@ -67,6 +67,7 @@ def run_study(
     study = StudyFolder(kind, base, tuple(overrides), out, settings)
     study = study.with_earlier_defaults().with_fixed_test_images()
     _check_free_settings(study)
+    check_one_process(study.base.compute)
     check_repeats(repeats, "repeats of a study")
     values = read_points(kind, STUDIES[kind].points if points is None else points)
     failures, asked = Failures(STUDIES[kind], observer), list[StudyRun]()

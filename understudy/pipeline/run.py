@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from understudy.core.errors import InputError
-from understudy.core.executors.do import check_executor
+from understudy.core.executors.do import check_executor, check_one_process
 from understudy.core.lock import FolderLock
 from understudy.core.processes import Processes
 from understudy.core.progress import Observer, Silent
@@ -124,6 +124,7 @@ def run(
     """
     forget_peak_memory()
     use_threads(settings.compute.threads)
+    check_one_process(settings.compute)
     check_names(with_kept_files(settings, out), finished=_finished(settings, out, device))
     last, processes = STAGE_NAMES.index(until), Processes()
     settings = _with_added_stages(settings, out, device, observer or Silent())

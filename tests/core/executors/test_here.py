@@ -8,9 +8,11 @@ import torch
 from tiny_jobs import Failing, Killed, Note, terms
 
 from understudy.core.errors import InputError
-from understudy.core.executors.do import do_jobs
+from understudy.core.executors.do import check_one_process, do_jobs
 from understudy.core.executors.worker_processes import num_trainers
+from understudy.core.processes import Processes
 from understudy.core.registry import Registry
+from understudy.core.settings import ComputeSettings
 
 
 @pytest.fixture
@@ -131,3 +133,12 @@ def test_a_stop_ends_the_other_processes(tmp_path, at_once):
     assert [job.is_done for job in jobs] == [True, True, False, False]
     for child in psutil.Process().children(recursive=True):
         assert "popen_loky" not in " ".join(child.cmdline())
+
+
+def test_accelerate_launch_and_another_executor_exclude_each_other(monkeypatch):
+    monkeypatch.setattr(Processes, "count", 2)
+    check_one_process(ComputeSettings())
+    check_one_process(ComputeSettings(executor="local"))
+    for name in ("processes", "ray", "slurm"):
+        with pytest.raises(InputError, match=f"and --executor {name} all other work"):
+            check_one_process(ComputeSettings(executor=name))

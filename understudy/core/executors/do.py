@@ -10,21 +10,39 @@ from understudy.core.executors import here, ray_actors, slurm, worker_processes
 from understudy.core.executors.executor import EXECUTORS, Terms
 from understudy.core.executors.job import Job
 from understudy.core.processes import Processes
+from understudy.core.settings import ComputeSettings
 
-__all__ = ["EXECUTORS", "check_executor", "do_jobs", "here", "ray_actors", "slurm", "worker_processes"]
+__all__ = [
+    "EXECUTORS",
+    "check_executor",
+    "check_one_process",
+    "do_jobs",
+    "here",
+    "ray_actors",
+    "slurm",
+    "worker_processes",
+]
+
+
+def check_one_process(compute: ComputeSettings) -> None:
+    """Check that ``accelerate launch`` has not started several processes beside an executor's own.
+
+    Raises:
+        InputError: in every one of them.
+    """
+    if compute.executor not in ("auto", "local") and Processes().count > 1:
+        raise InputError(
+            f"accelerate launch divides the adaptation, and --executor {compute.executor} all other work: "
+            "adapt with one command (accelerate launch ... adapt), then go on with another one"
+        )
 
 
 def check_executor(terms: Terms) -> None:
     """Check, before any work starts, that the executor can do it.
 
     Raises:
-        InputError: if it cannot, or if ``accelerate launch`` has started several processes.
+        InputError: if it cannot.
     """
-    if not terms.are_here and Processes().count > 1:
-        raise InputError(
-            f"accelerate launch divides the adaptation, and --executor {terms.compute.executor} all other "
-            "work: adapt with one command (accelerate launch ... adapt), then go on with another one"
-        )
     EXECUTORS[terms.compute.executor]().check(terms)
 
 
