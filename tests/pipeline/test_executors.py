@@ -1,5 +1,6 @@
 """A run gives the same images and trainings, whoever does the work, and can be resumed by anyone."""
 
+import gc
 import json
 import os
 import re
@@ -19,7 +20,12 @@ from understudy.core.registry import Registry
 from understudy.pipeline.run import run
 from understudy.settings import build, with_section
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("plain_report")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.usefixtures("plain_report"),
+    # The local executor of submitit leaves pipes open.
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 JOB = {
     "draw": {"per_class": 5, "members": 2, "steps": 2, "part_size": 2, "batch_size": 2},
@@ -42,6 +48,8 @@ FURTHER = [
 def insiders(monkeypatch):
     """Although other tests have registered names."""
     monkeypatch.setattr(Registry, "has_outsiders", False)
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 from tiny import two_classes
 from tiny_job import Listener
+from tiny_jobs import terms
 
 from understudy.core.errors import InputError
-from understudy.core.executors.executor import Terms
 from understudy.core.files import read_arrays
 from understudy.core.progress import Silent
-from understudy.core.settings import ComputeSettings
 from understudy.data.labelled_set import LabelledSet
 from understudy.evaluation.settings import MembershipSettings
 from understudy.pipeline import shadows as module
@@ -48,7 +47,7 @@ def call(folder, settings=QUICK, compare=COMPARE, **changes):
         "device": "cpu",
         "folder": folder,
         "observer": Silent(),
-        "terms": Terms(root=folder, compute=ComputeSettings(), device="cpu"),
+        "terms": terms(folder),
     }
     return Shadows(**given | changes).audit()
 
@@ -218,8 +217,8 @@ def test_models_that_are_trained_one_by_one_may_run_side_by_side(tmp_path, at_on
     compare = COMPARE.model_copy(update={"optimiser": "sgd"})
     settings = QUICK.model_copy(update={"arms": ("mixed",), "private_epsilon": 50.0})
     one, two = (
-        call(tmp_path / str(workers), settings, compare, workers=workers) | {"seconds": None}
-        for workers in (1, 2)
+        call(folder, settings, compare, terms=terms(folder, workers=int(folder.name))) | {"seconds": None}
+        for folder in (tmp_path / "1", tmp_path / "2")
     )
     assert one == two
     names = {path.name for path in (tmp_path / "1").iterdir()}

@@ -64,8 +64,8 @@ def test_a_run_with_workers_that_is_stopped(pets, tiny_pipeline_folder, tmp_path
 
 AT_ONCE = """
 import sys
-from understudy.core import workers
-workers._WORTH = 0.0  # worker processes start after the first step
+from understudy.core.executors import here
+here._WORTH = 0.0  # worker processes start after the first step
 from understudy import cli
 cli.main(sys.argv[1:])
 """

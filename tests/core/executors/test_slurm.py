@@ -13,11 +13,18 @@ from understudy.core.executors import slurm
 from understudy.core.executors.do import check_executor, do_jobs
 from understudy.core.registry import Registry
 
+# The executors of submitit that need no SLURM leave files and pipes open.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+
 
 @pytest.fixture(autouse=True)
 def insiders(monkeypatch):
     """Although other tests have registered names."""
     monkeypatch.setattr(Registry, "has_outsiders", False)
+    yield
+    gc.collect()
 
 
 @pytest.fixture
@@ -31,11 +38,8 @@ def cluster(monkeypatch):
 def this_process(monkeypatch):
     monkeypatch.setattr(slurm, "_cluster", "debug")
     monkeypatch.setattr(slurm, "use_threads", lambda number: None)
-    yield
-    gc.collect()  # the executor for debugging leaves files open
 
 
-@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 @pytest.mark.parametrize("kind", ["this_process", pytest.param("cluster", marks=pytest.mark.slow)])
 def test_an_array_does_all_jobs(kind, request, tmp_path):
     request.getfixturevalue(kind)
@@ -64,9 +68,6 @@ def test_three_failures_stop_the_run_with_their_reason(cluster, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings(
-    "ignore:subprocess .* is still running", "ignore::pytest.PytestUnraisableExceptionWarning"
-)
 def test_an_error_of_the_input_is_not_tried_again(cluster, tmp_path):
     with pytest.raises(InputError, match=r"^lower compare.learning_rate \(for note failing; "):
         do_jobs([Failing(tmp_path / "failing")], terms(tmp_path, "slurm", workers=1))
