@@ -68,7 +68,7 @@ _ONLY_MIXED = ("two-stream", "late-layer")
 _PROCESSES = 2
 _TEST_IMAGES = 997
 _SMOKE: Mapping[str, Any] = {
-    "adapt": {"steps": 4, "batch_size": 8, "validation_pairs": 16},
+    "adapt": {"steps": 4, "until": "steps", "batch_size": 8, "validation_pairs": 16},
     "draw": {"steps": 2, "per_class": 2},
     "compare": {
         "steps": 2,
