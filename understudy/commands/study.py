@@ -113,7 +113,7 @@ class _Work:
                 lock.take()
                 self.study.note(one.point)
         self.failures.check(asked)
-        return self._finish_each(asked) if self.terms.are_here else self._finish_side_by_side(asked)
+        return self._finish_each(asked) if self.terms.compute.is_here else self._finish_side_by_side(asked)
 
     @property
     def terms(self) -> Terms:

@@ -21,14 +21,14 @@ _DECIDE_REAL_TRAININGS = ("seed", "data", "compare", "tune")
 
 def could_share(run: StudyRun, other: StudyRun) -> bool:
     """Whether one of two runs may use work of the other, once that is finished."""
-    is_adapted = run.settings.adapt.method != "none" and run.settings.adapt.adapter is None
-    return (is_adapted and run.agrees(other, _DECIDE_ADAPTER)) or run.agrees(other, _DECIDE_REAL_TRAININGS)
+    return (_makes_adapter(run) and run.agrees(other, _DECIDE_ADAPTER)) or run.agrees(
+        other, _DECIDE_REAL_TRAININGS
+    )
 
 
 def take_adapter(run: StudyRun, others: Sequence[StudyRun], observer: Observer) -> None:
     """Copy an adapter that another run made from the same images, with the same settings and seed."""
-    adapt = run.settings.adapt
-    if adapt.method == "none" or adapt.adapter is not None or run.folder.record("adapt") is not None:
+    if not _makes_adapter(run) or run.folder.record("adapt") is not None:
         return
     for other in others:
         if (
@@ -59,6 +59,10 @@ def take_trainings(run: StudyRun, others: Sequence[StudyRun], observer: Observer
                 "same images"
             )
             return
+
+
+def _makes_adapter(run: StudyRun) -> bool:
+    return run.settings.adapt.method != "none" and run.settings.adapt.adapter is None
 
 
 def _same_images(run: StudyRun, other: StudyRun) -> bool:

@@ -57,7 +57,7 @@ class MicroBatch:
             except RuntimeError as error:
                 self._halve(error)
             # Only after the handler, because the error holds the tensors of the attempt.
-            _release()
+            release()
             if undo is not None:
                 undo()
 
@@ -85,7 +85,7 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     return should_reduce_batch_size(error) or any(text in str(error) for text in _OUT_OF_MEMORY)
 
 
-def _release() -> None:
+def release() -> None:
     """Give memory that is no longer used back to the device."""
     from accelerate.utils.memory import clear_device_cache  # slow to import, and seldom needed
 

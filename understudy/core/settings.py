@@ -25,3 +25,8 @@ class ComputeSettings(Section):
     """Address of a Ray cluster; if not set, that in `RAY_ADDRESS`, or else this machine alone."""
     slurm: tuple[str, ...] = setting((), decides="nothing", needs=when("compute.executor", "slurm"))
     """Parameters of SLURM jobs: `time` in minutes, which must be given, and others, as `partition=gpu`."""
+
+    @property
+    def is_here(self) -> bool:
+        """Whether work that uses all threads is done in the process of the run."""
+        return self.executor in ("auto", "local")

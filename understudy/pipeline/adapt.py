@@ -6,7 +6,7 @@ from understudy.adaptation.adapter import MEND_GIVEN, copy_adapter, read_adapter
 from understudy.core.processes import Processes
 from understudy.generators.settings import FEWEST_FROM_SCRATCH
 from understudy.pipeline.context import Run
-from understudy.pipeline.generators import follow_adaptation
+from understudy.pipeline.generators import progress_of
 from understudy.pipeline.work import Counted, Work
 
 _ENDS = {
@@ -29,7 +29,8 @@ def adapt(run: Run) -> None:
             run.observer.say(f"adapt: skipped, because the adapter in {settings.adapter} is used")
             return
         with run.observer.bar("adapt", total=settings.num_steps, unit="steps") as advance:
-            follow_adaptation(run.generators.adapt(folder), advance)
+            for amount in progress_of(run.generators.adapt(folder)):
+                advance(amount)
         record |= read_adapter_report(folder)
     losses = f"{record['val_loss_before']:.4f} -> {record['val_loss_after']:.4f}"
     ended = _ENDS[record["end"]].format(steps=record["steps"]) if "end" in record else ""

@@ -12,7 +12,7 @@ from understudy.core.executors.do import do_jobs
 from understudy.core.executors.executor import Terms
 from understudy.core.executors.job import Job
 from understudy.core.processes import Processes
-from understudy.pipeline.generators import Generators
+from understudy.pipeline.generators import Generators, progress_of
 
 
 @final
@@ -49,10 +49,7 @@ class FurtherAdaptation(Job):
 
     def steps(self) -> Iterator[int]:
         """Adapt; yields the number of steps."""
-        done = 0
-        for step in self.generators.adapt_further(self.number):
-            yield step.step - done
-            done = step.step
+        yield from progress_of(self.generators.adapt_further(self.number))
         self.generators.free()
 
 

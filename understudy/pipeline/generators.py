@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -219,9 +219,9 @@ class Generators:
         return generator
 
 
-def follow_adaptation(steps: Iterator[AdaptStep], advance: Callable[[int], None]) -> None:
-    """Move a progress bar along an adaptation; a resumed adaptation starts at a later step."""
+def progress_of(steps: Iterator[AdaptStep]) -> Iterator[int]:
+    """The progress of an adaptation in steps; a resumed adaptation starts at a later step."""
     done = 0
     for step in steps:
-        advance(step.step - done)
+        yield step.step - done
         done = step.step

@@ -212,7 +212,7 @@ class Shadows:
         )
         with self.observer.bar("membership", total=total, unit="steps") as advance:
             for name, compare in settings_of.items():
-                if self.terms.are_here and self._can_group(name, compare):
+                if self.terms.compute.is_here and self._can_group(name, compare):
                     self._fit(name, waiting[name], compare, lambda: advance(1))
                 else:
                     jobs += [self._job(name, number, compare) for number in waiting[name]]

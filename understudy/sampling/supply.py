@@ -114,7 +114,7 @@ class Supply:
         if found == total:
             return
         label = name if self._folder.name == "synthetic" else f"{self._folder.name} {name}"
-        if not self._terms.are_here:
+        if not self._terms.compute.is_here:
             _ = self._drawer.networks.visual  # features of the real images, which workers read
             self._drawer.networks.free()  # they are needed in the workers, which may share the memory
         with self._observer.bar(f"draw {label}", total=total, unit="images") as advance:

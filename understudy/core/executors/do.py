@@ -30,7 +30,7 @@ def check_one_process(compute: ComputeSettings) -> None:
     Raises:
         InputError: in every one of them.
     """
-    if compute.executor not in ("auto", "local") and Processes().count > 1:
+    if not compute.is_here and Processes().count > 1:
         raise InputError(
             f"accelerate launch divides the adaptation, and --executor {compute.executor} all other work: "
             "adapt with one command (accelerate launch ... adapt), then go on with another one"

@@ -30,11 +30,6 @@ class Terms:
     device: str
     say: Callable[[str], object] = lambda line: None
 
-    @property
-    def are_here(self) -> bool:
-        """Whether work that uses all threads is done in this process."""
-        return self.compute.executor in ("auto", "local")
-
 
 class Executor(Protocol):
     """Does jobs that are not done yet."""

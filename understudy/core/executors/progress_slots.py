@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import final
 
+from understudy.core.executors.job import Job, threads_for
 from understudy.core.files import write_text
 
 SLOT = "slot-"
@@ -44,6 +45,15 @@ class Slot:
         """Finish a job."""
         self._finished, self._current = self._finished + self._current, 0
         self._note(self._finished, 0)
+
+
+def work(job: Job, progress: Slot) -> None:
+    """Do a job with the threads that it may use, and note its progress."""
+    progress.begin()
+    with threads_for(job):
+        for amount in job.steps():
+            progress.add(amount)
+    progress.finish()
 
 
 def slot_in(path: Path) -> Slot:

@@ -118,7 +118,6 @@ def _task(
         common=frozenset(common),
         threads=threads,
         cwd=Path.cwd(),
-        device=terms.device,
         board=board,
     )
 

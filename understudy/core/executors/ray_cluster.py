@@ -19,8 +19,6 @@ from understudy.core.threads import num_cores
 
 _COMPARED = ("Python", "understudy", "torch", "diffusers", "transformers")
 """Versions in which actors must agree with this process, because images would differ otherwise."""
-
-
 _PATIENCE = 10.0  # seconds to wait for an answer
 
 
@@ -50,9 +48,7 @@ def connect(terms: Terms) -> Any:
     check_names_known()
     if importlib.util.find_spec("ray") is None:
         raise InputError("--executor ray needs Ray: pip install 'understudy[ray]'")
-    os.environ.setdefault(
-        "RAY_worker_niceness", "0"
-    )  # like worker processes; Ray would give its own less time
+    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray would give its workers less time than others get
     ray: Any = importlib.import_module("ray")  # slow to import, and missing in most installations
     if ray.is_initialized():
         return ray

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import platform
 import shutil
@@ -12,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from understudy.core.executors.job import Job, threads_for
+from understudy.core.executors.job import Job
 from understudy.core.executors.packing import contents, put, unpack
-from understudy.core.executors.progress_slots import Slot
+from understudy.core.executors.progress_slots import Slot, work
+from understudy.core.micro_batch import release
 from understudy.core.provenance import environment
 from understudy.core.threads import use_threads, wait_passively
 
@@ -32,7 +32,6 @@ class Task:
         common: paths of these files.
         threads: of each actor.
         cwd: current folder of the process that asks; paths outside the run may be relative to it.
-        device: torch device.
         board: actor of :class:`Board`.
     """
 
@@ -43,7 +42,6 @@ class Task:
     common: frozenset[Path]
     threads: int
     cwd: Path
-    device: str
     board: Any
 
 
@@ -98,32 +96,20 @@ class RayWorker:
         root = self._scratch or task.root
         put(files, root)
         before = _times(root) if self._scratch else {}
-        board, slot = task.board, self._slot
+        job, board, slot = self._jobs[index], task.board, self._slot
         progress = Slot(lambda *state: board.note.remote(slot, *state), ray.get(board.finished.remote(slot)))
         try:
-            self._work(self._jobs[index], progress)
+            work(job, progress)
+            _check_done(job)
         except BaseException:
             self._close()  # another try must find nothing of this one
             raise
         return {} if self._scratch is None else _taken(root, before, files)
 
-    def _work(self, job: Job, progress: Slot) -> None:
-        progress.begin()
-        with threads_for(job):
-            for amount in job.steps():
-                progress.add(amount)
-        progress.finish()
-        if not job.is_done:
-            raise OSError(f"{job.name} was done, but its files are missing")
-
     def rest(self) -> None:
         """Give back the memory and the disk that the jobs took, until others come."""
-        import torch  # slow to import, and here already
-
         self._close()
-        gc.collect()  # the parts of a pipeline refer to each other
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        release()
 
     def _open(self, task: Task, packed: Any, files: Mapping[str, bytes]) -> None:
         """Unpack the jobs of a list, and write the files that all of them read."""
@@ -142,6 +128,11 @@ class RayWorker:
         if self._scratch is not None:
             shutil.rmtree(self._scratch, ignore_errors=True)
             self._scratch = None
+
+
+def _check_done(job: Job) -> None:
+    if not job.is_done:
+        raise OSError(f"{job.name} was done, but its files are missing")
 
 
 def _taken(root: Path, before: Mapping[Path, int], files: Mapping[str, bytes]) -> dict[str, bytes]:

@@ -20,9 +20,9 @@ from typing import Any, final
 from understudy.core.errors import InputError, first_line
 from understudy.core.executors.dispatch import ATTEMPTS
 from understudy.core.executors.executor import EXECUTORS, Terms, check_names_known
-from understudy.core.executors.job import Job, threads_for
+from understudy.core.executors.job import Job
 from understudy.core.executors.packing import pack, unpack
-from understudy.core.executors.progress_slots import SLOT, slot_in, total_of
+from understudy.core.executors.progress_slots import SLOT, slot_in, total_of, work
 from understudy.core.files import read_json, write_json, write_text
 from understudy.core.threads import use_threads, wait_passively
 
@@ -191,15 +191,10 @@ def _run(share: _Share) -> None:
     for index in range(share.worker, len(jobs), share.of):
         if jobs[index].is_done:  # by this task, before SLURM stopped it
             continue
-        progress.begin()
         try:
-            with threads_for(jobs[index]):
-                for amount in jobs[index].steps():
-                    progress.add(amount)
+            work(jobs[index], progress)
         except Exception as error:  # noqa: BLE001 - told by the process that waits
             is_final = isinstance(error, InputError)
             reason = str(error) if is_final else f"{type(error).__name__}: {error}"
             told = {"job": jobs[index].name, "reason": reason, "is_final": is_final}
             write_json(share.folder / f"{_FAILED}{index}", told)
-        else:
-            progress.finish()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import pickle
 import shutil
@@ -20,9 +19,10 @@ import psutil
 from understudy.core.errors import InputError
 from understudy.core.executors.dispatch import ATTEMPTS, dispatch
 from understudy.core.executors.executor import EXECUTORS, Terms, check_names_known
-from understudy.core.executors.job import Job, threads_for
+from understudy.core.executors.job import Job
 from understudy.core.executors.packing import pack, unpack
-from understudy.core.executors.progress_slots import SLOT, slot_in, total_of
+from understudy.core.executors.progress_slots import SLOT, slot_in, total_of, work
+from understudy.core.micro_batch import release
 from understudy.core.registry import Registry
 from understudy.core.settings import ComputeSettings
 from understudy.core.stop import ignore_stops
@@ -219,17 +219,12 @@ def _do(task: _Task, slot: int, index: int) -> None:
         _received.clear()
         _received[task.folder] = unpack((task.folder / _JOBS).read_bytes(), task.root)
     use_threads(task.threads)
-    job, progress = _received[task.folder][index], slot_in(task.folder / f"{SLOT}{slot}")
-    progress.begin()
     try:
-        with threads_for(job):
-            for amount in job.steps():
-                progress.add(amount)
+        work(_received[task.folder][index], slot_in(task.folder / f"{SLOT}{slot}"))
     except Exception as error:
         if _can_travel(error):
             raise
         raise RuntimeError(f"{type(error).__name__}: {error}") from None
-    progress.finish()
 
 
 def _can_travel(error: Exception) -> bool:
@@ -243,9 +238,5 @@ def _can_travel(error: Exception) -> bool:
 
 def _rest() -> None:
     """Give back the memory of a worker process."""
-    import torch  # slow to import, and here already
-
     _received.clear()
-    gc.collect()  # the parts of a pipeline refer to each other
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    release()
