@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from dataclasses import replace
 
 import pytest
 from data_pictures import write_folder
@@ -151,7 +152,7 @@ def test_file_names_are_paths_in_the_image_folder(tmp_path):
 
 
 def test_file_names_are_ids_where_there_are_no_paths(small_set, tmp_path):
-    bare = LabelledSet(small_set.table.drop_columns(["source_path"]), small_set.class_names, "train")
+    bare = replace(small_set, columns=small_set.columns.drop_columns(["source_path"]))
     (tmp_path / "c.csv").write_text(csv_of(bare.ids, "file_name,text"))
     (found,) = caption_sets(
         [bare], WORDS, CaptionSettings(source="file", file=tmp_path / "c.csv"), folder=tmp_path, device="cpu"

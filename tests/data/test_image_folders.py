@@ -367,7 +367,7 @@ def test_zip_is_read_like_the_folder(tmp_path: Path, prefix: str) -> None:
     ]
     assert both[0] == both[1]
     if not prefix:
-        assert from_zip.train.table.equals(from_folder.train.table)
+        assert from_zip.train.columns.equals(from_folder.train.columns)
 
 
 def test_zip_with_splits_below_one_folder(tmp_path: Path) -> None:

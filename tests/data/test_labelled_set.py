@@ -124,7 +124,8 @@ def test_uncut_images_keep_their_shape_and_their_ends(width: int, height: int, s
 def test_save_and_load(tmp_path: Path, small_set: LabelledSet) -> None:
     small_set.with_split("synthetic").save(tmp_path / "deep" / "set.parquet")
     loaded = LabelledSet.load(tmp_path / "deep" / "set.parquet")
-    assert loaded.table.equals(small_set.table)
+    assert loaded.columns.equals(small_set.columns)
+    assert list(loaded.files) == list(small_set.files)
     assert (loaded.class_names, loaded.split) == (small_set.class_names, "synthetic")
     assert loaded.select([2, 0]).ids == [small_set.ids[2], small_set.ids[0]]
     empty = small_set.select([])
@@ -161,7 +162,7 @@ def test_save_is_all_or_nothing(
 def test_load_errors(tmp_path: Path, small_set: LabelledSet) -> None:
     with pytest.raises(InputError, match=r"no image set at"):
         LabelledSet.load(tmp_path / "x.parquet")
-    pq.write_table(small_set.table, tmp_path / "x.parquet")
+    pq.write_table(small_set.columns, tmp_path / "x.parquet")
     with pytest.raises(InputError, match=r"was not written by understudy"):
         LabelledSet.load(tmp_path / "x.parquet")
     (tmp_path / "x.parquet").write_text("no")
@@ -186,7 +187,7 @@ def test_labels_and_ids_are_checked(small_set: LabelledSet) -> None:
 
 def test_concatenate(small_set: LabelledSet) -> None:
     a, b = small_set.select([0, 1]), small_set.select([2])
-    extra = type(b)(b.table.append_column("seed", pa.array([5])), b.class_names, b.split)
+    extra = b.with_column("seed", pa.array([5]))
     both = LabelledSet.concatenate([a, extra])
     assert both.ids == small_set.ids[:3]
     assert both.provenance("seed") == [None, None, 5]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import itertools
 import time
+from dataclasses import replace
 
 import imagehash
 import numpy as np
@@ -165,10 +166,7 @@ def test_equal_images_take_no_more_time_than_others() -> None:
         np.zeros((count, 256), dtype=np.uint8),
     )
     sets = [as_set([picture(0)], split).select([0] * count) for split in ("train", "test")]
-    named = [
-        LabelledSet(data.table.set_column(0, "id", pa.array(prints.ids)), data.class_names, data.split)
-        for data in sets
-    ]
+    named = [replace(data, columns=data.columns.set_column(0, "id", pa.array(prints.ids))) for data in sets]
     start = time.process_time()
     assert set(copies(prints, max_distance=2)) == {0}
     with pytest.raises(InputError, match=r"got 100000000 pairs(.|\n)*and 99999990 more"):

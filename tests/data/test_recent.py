@@ -23,8 +23,8 @@ def test_the_latest_values_are_remembered_as_far_as_they_fit(room, sizes):
         asked = len(found)
         assert recent.get(bytes([size]), lambda size=size: find(size)) == size
         assert (len(found) > asked) == (size not in latest)
-        latest = [*(other for other in latest if other != size), *([size] if size <= room else [])]
-        while sum(latest) > room:
+        latest = [*(other for other in latest if other != size), size]
+        while sum(latest) > room and len(latest) > 1:
             latest.pop(0)
 
 

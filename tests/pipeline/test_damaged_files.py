@@ -139,7 +139,7 @@ def test_an_image_with_flipped_bytes_is_named(place, command, whole, understudy,
     images = LabelledSet.load(out / place)
     files = [bytearray(images.encoded(index)) for index in range(len(images))]
     files[2][len(files[2]) // 2] ^= 0xFF
-    columns = images.table.drop_columns(["id", "image", "label"]).to_pydict()
+    columns = images.columns.drop_columns(["id", "label"]).to_pydict()
     LabelledSet.from_images(
         [bytes(data) for data in files],
         images.labels,

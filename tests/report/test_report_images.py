@@ -5,9 +5,11 @@ import dataclasses
 import io
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +17,6 @@ from PIL import Image
 from report_sample import Sample, make_sample, smooth_images
 from test_report_html import scripts
 
-from understudy.data.labelled_set import LabelledSet
 from understudy.report import browser as browsers
 from understudy.report.browser import browser, mistakes, sheets, spread
 
@@ -86,16 +87,12 @@ def test_mistakes_say_every_wrong_name(columns: list[list[int]]) -> None:
 
 def test_what_is_not_known_has_no_column() -> None:
     sample = make_sample(num_classes=2)
-    bare = LabelledSet(
-        sample.synthetic.table.select(["id", "image", "label"]), sample.synthetic.class_names, "synthetic"
-    )
+    bare = replace(sample.synthetic, columns=sample.synthetic.columns.select(["id", "label"]))
     assert set(browser(sample.train, bare)["columns"]["sets"]["synthetic"]) == {"ids", "labels", "total"}
     empty = sample.synthetic.select([])
     assert browser(sample.train, empty)["columns"]["sets"]["synthetic"]["ids"] == []
-    unscored = sample.synthetic.table.drop_columns(["score"]).append_column(
-        "score", [[None] + [float("nan")] * 18 + [0.5]]
-    )
-    scores = browser(sample.train, LabelledSet(unscored, sample.synthetic.class_names, "synthetic"))[
+    unscored = sample.synthetic.with_column("score", pa.array([None] + [float("nan")] * 18 + [0.5]))
+    scores = browser(sample.train, unscored)[
         "columns"
     ]["sets"]["synthetic"]["score"]
     assert scores == [None] * 19 + [0.5]

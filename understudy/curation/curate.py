@@ -84,11 +84,9 @@ class Decisions(Judgement):
 
     def curated(self, drawn: LabelledSet) -> LabelledSet:
         """The kept images, with score, flag and nearest train image as provenance."""
-        table = drawn.table
         for name, values in self._columns().items():
-            table = table.append_column(name, values)
-        kept = LabelledSet(table, drawn.class_names, drawn.split)
-        return kept.select(np.flatnonzero(self.kept))
+            drawn = drawn.with_column(name, values)
+        return drawn.select(np.flatnonzero(self.kept))
 
     def _columns(self) -> dict[str, pa.Array]:
         return {

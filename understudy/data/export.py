@@ -98,7 +98,7 @@ def _huggingface(data: LabelledSet, to: Path) -> None:
 
 def _provenance(data: LabelledSet) -> list[dict[str, Any]]:
     """One row per image: all columns except the image, plus the class name."""
-    rows = data.table.drop_columns(["image"]).to_pylist()
+    rows = data.columns.to_pylist()
     return [
         {"id": row["id"], "label": row["label"], "class_name": data.class_names[row["label"]]} | row
         for row in rows

@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar, final, get_args
 
@@ -16,17 +16,14 @@ import pyarrow.parquet as pq
 from PIL import Image, ImageOps
 
 from understudy.core.errors import InputError
-from understudy.core.files import CONTINUE, again, readable, write_atomically
+from understudy.core.files import CONTINUE, readable
 from understudy.data.decoding import decode
+from understudy.data.encoded_images import EncodedImages
+from understudy.data.parquet_images import ParquetImages, files_of, write_set
 from understudy.data.recent import Recent
 
 T = TypeVar("T")
 Split = Literal["train", "val", "test", "synthetic"]
-# In memory, where all images together may exceed 2 GB.
-_IMAGE_TYPE = pa.struct([("bytes", pa.large_binary()), ("path", pa.string())])
-# In files; the datasets package recognises this as an image.
-_STORED_IMAGE_TYPE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-_ROW_GROUP = 1000
 # The images of a run are decoded once if all of them fit in here, and otherwise once for each use of them.
 _DECODED = Recent[Image.Image](room=2**28, size=lambda image: 4 * image.width * image.height)
 _HASHES = Recent[str](room=2**20, size=lambda pixels: 1)
@@ -37,16 +34,18 @@ _HASHES = Recent[str](room=2**20, size=lambda pixels: 1)
 class LabelledSet:
     """Images with labels, class names, a split and one row of provenance per image.
 
-    Images stay encoded until they are read. The table has the columns ``id`` (unique string), ``image``
-    (encoded bytes and original path), ``label`` (int64) and any number of provenance columns.
+    Images stay encoded, and where they are stored, until they are read.
 
     Attributes:
-        table: one row per image.
+        columns: one row per image, with the columns ``id`` (unique string), ``label`` (int64) and any number
+            of provenance columns.
+        files: the images, encoded, in the same order.
         class_names: names by label.
         split: what the images may be used for; ``test`` is sealed, see :meth:`check_split`.
     """
 
-    table: pa.Table
+    columns: pa.Table
+    files: EncodedImages
     class_names: tuple[str, ...]
     split: Split
 
@@ -60,17 +59,17 @@ class LabelledSet:
             )
 
     def __len__(self) -> int:
-        return int(self.table.num_rows)
+        return int(self.columns.num_rows)
 
     @property
     def ids(self) -> list[str]:
         """Unique name of each image."""
-        return list(self.table.column("id").to_pylist())
+        return list(self.columns.column("id").to_pylist())
 
     @property
     def labels(self) -> np.ndarray:
         """Label of each image, int64 of shape (N,)."""
-        return np.array(self.table.column("label").to_numpy(), dtype=np.int64)
+        return np.array(self.columns.column("label").to_numpy(), dtype=np.int64)
 
     @property
     def num_classes(self) -> int:
@@ -88,7 +87,16 @@ class LabelledSet:
         Raises:
             KeyError: if there is no such column.
         """
-        return list(self.table.column(column).to_pylist())
+        return list(self.columns.column(column).to_pylist())
+
+    def has(self, column: str) -> bool:
+        """Whether there is such a provenance column."""
+        return column in self.columns.column_names
+
+    def with_column(self, name: str, values: pa.Array) -> Self:
+        """The same images with another provenance column, which replaces one of this name."""
+        kept = self.columns.drop_columns([name]) if self.has(name) else self.columns
+        return replace(self, columns=kept.append_column(name, values))
 
     def image(self, index: int) -> Image.Image:
         """Image ``index``, decoded: upright, 8-bit RGB.
@@ -112,7 +120,7 @@ class LabelledSet:
         except MemoryError:
             raise
         except Exception as error:  # decoders raise errors of any kind
-            name = self.table.column("id")[index].as_py()
+            name = self.columns.column("id")[index].as_py()
             raise InputError(
                 f"the image {name!r} of the {self.split} images is damaged ({error}): to make the file with "
                 f"these images again, remove the file and the record of its stage (in stages/), {CONTINUE}"
@@ -120,7 +128,7 @@ class LabelledSet:
 
     def encoded(self, index: int) -> bytes:
         """Image ``index`` as stored."""
-        return bytes(self.table.column("image")[index].as_py()["bytes"])
+        return self.files[index]
 
     def pixels(self, size: int) -> np.ndarray:
         """All images at one size: short side resized (antialiased bilinear), centre cropped.
@@ -175,13 +183,12 @@ class LabelledSet:
 
     def select(self, indices: Sequence[int] | np.ndarray) -> Self:
         """The images at ``indices``, in that order."""
-        return type(self)(
-            self.table.take(pa.array(np.asarray(indices, dtype=np.int64))), self.class_names, self.split
-        )
+        chosen = np.asarray(indices, dtype=np.int64)
+        return replace(self, columns=self.columns.take(pa.array(chosen)), files=self.files.select(chosen))
 
     def with_split(self, split: Split) -> Self:
         """The same images with another split; for sources, not for stages."""
-        return type(self)(self.table, self.class_names, split)
+        return replace(self, split=split)
 
     @classmethod
     def from_images(
@@ -205,20 +212,35 @@ class LabelledSet:
             ids: unique names; numbered from ``split-00000000`` if not given.
             provenance: further columns, with one value per image.
         """
-        encoded = [image if isinstance(image, bytes) else encode(image) for image in images]
-        names = list(ids) if ids is not None else [f"{split}-{index:08d}" for index in range(len(encoded))]
-        if not len(encoded) == len(labels) == len(names) == len(set(names)):
+        files = EncodedImages.of(image if isinstance(image, bytes) else encode(image) for image in images)
+        return cls.from_files(
+            files, labels, class_names=class_names, split=split, ids=ids, provenance=provenance
+        )
+
+    @classmethod
+    def from_files(
+        cls,
+        files: EncodedImages,
+        labels: Sequence[int] | np.ndarray,
+        *,
+        class_names: Sequence[str],
+        split: Split,
+        ids: Sequence[str] | None = None,
+        provenance: Mapping[str, Sequence[Any]] | None = None,
+    ) -> Self:
+        """Build a set from images that are encoded and stored already; see :meth:`from_images`."""
+        names = list(ids) if ids is not None else [f"{split}-{index:08d}" for index in range(len(files))]
+        if not len(files) == len(labels) == len(names) == len(set(names)):
             raise ValueError(
-                f"need one label and one unique id per image, got {len(encoded)} images, "
+                f"need one label and one unique id per image, got {len(files)} images, "
                 f"{len(labels)} labels and {len(set(names))} ids"
             )
         columns = {
             "id": pa.array(names, pa.string()),
-            "image": pa.array([{"bytes": data, "path": None} for data in encoded], _IMAGE_TYPE),
             "label": pa.array(np.asarray(labels, dtype=np.int64), pa.int64()),
             **{name: pa.array(list(values)) for name, values in (provenance or {}).items()},
         }
-        return cls(pa.table(columns), tuple(class_names), split)
+        return cls(pa.table(columns), files, tuple(class_names), split)
 
     @classmethod
     def concatenate(cls, sets: Sequence[Self]) -> Self:
@@ -234,55 +256,52 @@ class LabelledSet:
                     "sets to join must have the same class names and split, got "
                     f"{first.class_names} {first.split} and {other.class_names} {other.split}"
                 )
-        table = pa.concat_tables([part.table for part in sets], promote_options="permissive")
-        if len(set(table.column("id").to_pylist())) != table.num_rows:
+        columns = pa.concat_tables([part.columns for part in sets], promote_options="permissive")
+        if len(set(columns.column("id").to_pylist())) != columns.num_rows:
             raise InputError("sets to join must not share image ids")
-        return cls(table, first.class_names, first.split)
+        files = EncodedImages.joined([part.files for part in sets])
+        return cls(columns, files, first.class_names, first.split)
 
     def save(self, path: Path) -> None:
-        """Write a Parquet file in the Hugging Face image layout; the file appears whole or not at all."""
+        """Write a Parquet file in the Hugging Face image layout, or a folder of files of about 256 MB.
+
+        See :func:`understudy.data.parquet_images.write_set`.
+        """
         features: dict[str, Any] = {
+            "id": {"dtype": "string", "_type": "Value"},
             "image": {"_type": "Image"},
             "label": {"names": list(self.class_names), "_type": "ClassLabel"},
         }
-        for field in self.table.schema:
+        for field in self.columns.schema:
             features.setdefault(field.name, {"dtype": _feature_type(field.type), "_type": "Value"})
-        ordered = {field.name: features[field.name] for field in self.table.schema}
         metadata = {
-            "huggingface": json.dumps({"info": {"features": ordered}}),
+            "huggingface": json.dumps({"info": {"features": features}}),
             "understudy": json.dumps({"split": self.split}),
         }
-        schema = _with_image_type(self.table.schema, _STORED_IMAGE_TYPE).with_metadata(metadata)
-
-        def write(temporary: Path) -> None:
-            with pq.ParquetWriter(temporary, schema) as writer:
-                for start in range(0, len(self), _ROW_GROUP):
-                    writer.write_table(self.table.slice(start, _ROW_GROUP).cast(schema))
-
-        write_atomically(path, write)
+        write_set(path, self.columns, self.files, metadata)
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read what :meth:`save` wrote.
+        """Open what :meth:`save` wrote; images are read from the files when they are used.
 
         Raises:
             InputError: if the file is missing or damaged, or was not written by :meth:`save`.
         """
-        if not path.is_file():
-            raise InputError(f"no image set at {path}: {again(path)}")
-        with readable(path):
-            with pq.ParquetFile(path) as parquet:
-                stored = pa.Table.from_batches(
-                    parquet.iter_batches(batch_size=_ROW_GROUP), parquet.schema_arrow
-                )
-            metadata = stored.schema.metadata or {}
-            if b"understudy" not in metadata:
-                raise InputError(f"{path} was not written by understudy: pass other Parquet files as DATA")
-            names = json.loads(metadata[b"huggingface"])["info"]["features"]["label"]["names"]
-            table = stored.replace_schema_metadata(None).cast(
-                _with_image_type(stored.schema, _IMAGE_TYPE).remove_metadata()
-            )
-            return cls(table, tuple(names), json.loads(metadata[b"understudy"])["split"])
+        files, columns = files_of(path), []
+        for file in files:
+            with readable(file):
+                schema = pq.read_schema(file)
+                metadata = schema.metadata or {}
+                if b"understudy" not in metadata:
+                    raise InputError(
+                        f"{file} was not written by understudy: pass other Parquet files as DATA"
+                    )
+                names = json.loads(metadata[b"huggingface"])["info"]["features"]["label"]["names"]
+                split = json.loads(metadata[b"understudy"])["split"]
+                light = [name for name in schema.names if name != "image"]
+                columns.append(pq.read_table(file, columns=light).replace_schema_metadata(None))
+        images = EncodedImages([ParquetImages(file) for file in files])
+        return cls(pa.concat_tables(columns), images, tuple(names), split)
 
 
 def decode_once(data: bytes) -> Image.Image:
@@ -323,10 +342,6 @@ def encode(image: Image.Image | np.ndarray) -> bytes:
 def pixel_hash(image: Image.Image) -> str:
     """SHA-256 of size and pixels; the same picture has the same hash in every lossless format."""
     return hashlib.sha256(repr(image.size).encode() + image.tobytes()).hexdigest()
-
-
-def _with_image_type(schema: pa.Schema, kind: pa.DataType) -> pa.Schema:
-    return schema.set(schema.get_field_index("image"), pa.field("image", kind))
 
 
 def _feature_type(kind: pa.DataType) -> str:

@@ -15,8 +15,8 @@ T = TypeVar("T")
 class Recent(Generic[T]):
     """Remembers a value for each of the latest images, by the bytes that the image is stored as.
 
-    When the values need more than the room, those that were used least recently are forgotten. A value larger
-    than the room is not kept.
+    When the values need more than the room, those that were used least recently are forgotten. The latest one
+    is kept whatever its size.
 
     Args:
         room: for all values together, in the unit of ``size``.
@@ -45,9 +45,9 @@ class Recent(Generic[T]):
                 return self._values[key]
         value = find()
         with self._lock:
-            if key not in self._values and self._size(value) <= self._room:
+            if key not in self._values:
                 self._values[key] = value
                 self._left -= self._size(value)
-            while self._left < 0:
+            while self._left < 0 and len(self._values) > 1:
                 self._left += self._size(self._values.popitem(last=False)[1])
         return value

@@ -83,8 +83,8 @@ def load_test_set(
             f"{listed(present) or 'none'}"
         )
     labels = [class_names.index(names[found.class_names[label]]) for label in found.labels]
-    data = LabelledSet.from_images(
-        [found.encoded(index) for index in range(len(found))],
+    data = LabelledSet.from_files(
+        found.files,
         labels,
         class_names=class_names,
         split="test",

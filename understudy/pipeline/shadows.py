@@ -385,9 +385,7 @@ def _unaffected(
 
 def _sources(synthetic: LabelledSet) -> list[set[str]]:
     """Ids of the real images from which each synthetic image was drawn or by which it was guided."""
-    columns = [
-        name for name in ("source_id", "visual_id", "exemplar_id") if name in synthetic.table.column_names
-    ]
+    columns = [name for name in ("source_id", "visual_id", "exemplar_id") if synthetic.has(name)]
     return [
         set(filter(None, row)) for row in zip(*(synthetic.provenance(name) for name in columns), strict=True)
     ] or [set() for _ in range(len(synthetic))]

@@ -150,7 +150,7 @@ class SyntheticSets:
         if len(parts) == 1:
             return parts[0]
         images = LabelledSet.concatenate(parts)
-        numbers = np.array(images.table.column("number").to_pylist(), dtype=np.int64)
+        numbers = np.array(images.provenance("number"), dtype=np.int64)
         return images.select(np.lexsort((numbers, images.labels)))  # stable: keeps the turns
 
     def fill(

@@ -174,7 +174,7 @@ def sheets(data: LabelledSet, tile: int, *, quality: int = _QUALITY) -> list[str
 
 def _positions(synthetic: LabelledSet, column: str, train: LabelledSet) -> np.ndarray:
     """Index of the train image that a provenance column names; -1 where it names none."""
-    if column not in synthetic.table.column_names:
+    if not synthetic.has(column):
         return np.full(len(synthetic), -1)
     position = {identity: index for index, identity in enumerate(train.ids)}
     return np.array([position.get(name, -1) for name in synthetic.provenance(column)], dtype=np.int64)
@@ -182,13 +182,12 @@ def _positions(synthetic: LabelledSet, column: str, train: LabelledSet) -> np.nd
 
 def _of_synthetic(synthetic: LabelledSet) -> dict[str, Any]:
     """Scores, distances and flags where they are known; missing numbers are None."""
-    names = synthetic.table.column_names
     found: dict[str, Any] = {}
     for key, column in (("score", "score"), ("distance", "nearest_distance")):
-        values = synthetic.provenance(column) if column in names else []
+        values = synthetic.provenance(column) if synthetic.has(column) else []
         if any(_is_known(value) for value in values):
             found[key] = [round(float(value), 4) if _is_known(value) else None for value in values]
-    if "flag" in names and any(flags := [value or "" for value in synthetic.provenance("flag")]):
+    if synthetic.has("flag") and any(flags := [value or "" for value in synthetic.provenance("flag")]):
         found["flag"] = flags
     return found
 

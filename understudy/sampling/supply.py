@@ -88,7 +88,7 @@ class Supply:
                 self._rounds.append(self._round(number, start, wanted))
             start, number = self._rounds[number][0], number + 1
         images = LabelledSet.concatenate([images for _, images in self._rounds[:number]])
-        numbers = np.array(images.table.column("number").to_pylist(), dtype=np.int64)
+        numbers = np.array(images.provenance("number"), dtype=np.int64)
         order = np.lexsort((numbers, images.labels))
         return images.select(order[(numbers < wanted[images.labels])[order]])
 

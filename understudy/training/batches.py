@@ -129,7 +129,7 @@ def phase_images(phase: Phase, data: TrainingData, *, size: int, device: str) ->
 
 def _strengths(synthetic: LabelledSet | None) -> Tensor:
     """The strength that each image was drawn with, float64 (N,); empty if the set does not say it."""
-    if synthetic is None or "strength" not in synthetic.table.column_names:
+    if synthetic is None or not synthetic.has("strength"):
         return torch.empty(0, dtype=torch.float64)
     return torch.tensor(synthetic.provenance("strength"), dtype=torch.float64)
 

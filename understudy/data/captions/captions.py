@@ -88,17 +88,14 @@ def caption_sets(
 
 def captions_of(data: LabelledSet) -> list[str]:
     """The caption of each image; empty if it has none."""
-    if _COLUMN not in data.table.column_names:
+    if not data.has(_COLUMN):
         return [""] * len(data)
     return [caption or "" for caption in data.provenance(_COLUMN)]
 
 
 def with_captions(data: LabelledSet, captions: Sequence[str]) -> LabelledSet:
     """The set with these captions, one per image."""
-    table = data.table.drop_columns([_COLUMN]) if _COLUMN in data.table.column_names else data.table
-    return LabelledSet(
-        table.append_column(_COLUMN, pa.array(captions, pa.string())), data.class_names, data.split
-    )
+    return data.with_column(_COLUMN, pa.array(captions, pa.string()))
 
 
 @CAPTIONS.register("none", summary="no captions; {caption} is removed from prompts")

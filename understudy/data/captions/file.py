@@ -52,11 +52,8 @@ def read_captions(path: Path, sets: Sequence[LabelledSet], *, others: Collection
 
 def _names(data: LabelledSet, column: str) -> list[str]:
     """The name of each image in the given column."""
-    return (
-        data.provenance("source_path")
-        if column == "file_name" and "source_path" in data.table.column_names
-        else data.ids
-    )
+    is_path = column == "file_name" and data.has("source_path")
+    return data.provenance("source_path") if is_path else data.ids
 
 
 def _composed(name: str) -> str:

@@ -1,0 +1,157 @@
+"""Parquet files of image sets, in small groups of rows, so that an image is read without all others."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from understudy.core.errors import InputError
+from understudy.core.files import CONTINUE, again, readable, temporary_path, write_atomically
+from understudy.data.encoded_images import EncodedImages
+from understudy.data.recent import Recent
+
+IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+"""Type of the column ``image``; the datasets package recognises it."""
+SHARD_BYTES = 256_000_000
+"""Encoded images of a file, at most; a larger set is a folder of files."""
+_BYTES = "image.bytes"
+_GROUP = (1000, 1_000_000)  # rows of a group, and bytes of their images, at most
+_GROUPS = Recent[pa.Array](room=2**26, size=lambda group: group.nbytes)
+
+
+@final
+class ParquetImages:
+    """The images of a Parquet file; the latest groups of rows are kept, 64 MiB of them.
+
+    Args:
+        path: the file, which must not change while it is used.
+
+    Raises:
+        InputError: if the file is damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with readable(path):
+            self._metadata = pq.read_metadata(path)
+            self._stamp = _stamp(path)
+            groups = [self._metadata.row_group(group) for group in range(self._metadata.num_row_groups)]
+            self._starts = np.cumsum([0, *(group.num_rows for group in groups)])
+            self.num_bytes = sum(_image_bytes(group) for group in groups)
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def __getitem__(self, number: int) -> bytes:
+        """Encoded image ``number``.
+
+        Raises:
+            InputError: if the file is damaged, or was replaced or removed since it was opened.
+        """
+        group = int(np.searchsorted(self._starts, number, side="right")) - 1
+        images = _GROUPS.get(f"{self._path} {self._stamp} {group}".encode(), lambda: self._read(group))
+        return bytes(images[number - int(self._starts[group])].as_py())
+
+    def _read(self, group: int) -> pa.Array:
+        with readable(self._path):
+            if not self._path.exists() or _stamp(self._path) != self._stamp:
+                raise InputError(f"{self._path} was changed while it was in use: {CONTINUE}")
+            with pq.ParquetFile(self._path, metadata=self._metadata) as parquet:
+                column = parquet.read_row_group(group, columns=[_BYTES]).column("image")
+            return column.combine_chunks().field("bytes")
+
+
+def write_set(path: Path, columns: pa.Table, images: EncodedImages, metadata: Mapping[str, str]) -> None:
+    """Write images and their columns to a file, or to a folder of files if they are many.
+
+    A file appears whole or not at all, and so does a folder, but one that it replaces is removed before.
+
+    Args:
+        path: of the file or folder.
+        columns: one row per image; the images become the column ``image`` behind the first.
+        images: encoded images.
+        metadata: of the schema.
+    """
+    count = -(-images.num_bytes // SHARD_BYTES)
+    if count <= 1:
+        write_atomically(path, partial(_write_in_place_of, path, columns, images, metadata))
+        return
+    temporary = temporary_path(path)
+    shutil.rmtree(temporary, ignore_errors=True)
+    for number, rows in enumerate(np.array_split(np.arange(len(images)), count)):
+        shard = temporary / f"part-{number:05d}-of-{count:05d}.parquet"
+        write_atomically(shard, partial(_write, columns.take(rows), images.select(rows), metadata))
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+    temporary.rename(path)
+
+
+def files_of(path: Path) -> list[Path]:
+    """The files of a set, in order.
+
+    Raises:
+        InputError: if there are none, or some are missing.
+    """
+    if path.is_file():
+        return [path]
+    files = sorted(path.glob("part-*-of-*.parquet"))
+    if not files:
+        raise InputError(f"no image set at {path}: {again(path)}")
+    if len(files) != int(files[0].stem.rpartition("-")[2]):
+        raise InputError(f"{path} lacks some of its files: {again(path)}")
+    return files
+
+
+def _write_in_place_of(
+    old: Path, columns: pa.Table, images: EncodedImages, metadata: Mapping[str, str], path: Path
+) -> None:
+    """Write a file; a folder that it will replace is removed last, because the images may come from it."""
+    _write(columns, images, metadata, path)
+    if old.is_dir():
+        shutil.rmtree(old)
+
+
+def _write(columns: pa.Table, images: EncodedImages, metadata: Mapping[str, str], path: Path) -> None:
+    place, field = 1, pa.field("image", IMAGE)
+    schema = columns.schema.insert(place, field).with_metadata(metadata)
+    # Images are compressed already, and dictionaries and statistics of them would be of no use.
+    others = columns.column_names
+    options = {"use_dictionary": others, "write_statistics": others}
+    with pq.ParquetWriter(path, schema, compression=dict.fromkeys(others, "snappy"), **options) as writer:
+        for start, files in _groups(images):
+            column = pa.array([{"bytes": data, "path": None} for data in files], IMAGE)
+            group = columns.slice(start, len(files)).add_column(place, field, column)
+            writer.write_table(group.cast(schema), row_group_size=len(files))
+
+
+def _groups(images: EncodedImages) -> Iterator[tuple[int, list[bytes]]]:
+    """The images of each group of rows, and the number of the first of them."""
+    files: list[bytes] = []
+    start = size = 0
+    for data in images:
+        if files and (len(files) == _GROUP[0] or size + len(data) > _GROUP[1]):
+            yield start, files
+            start, size, files = start + len(files), 0, []
+        files.append(data)
+        size += len(data)
+    if files:
+        yield start, files
+
+
+def _image_bytes(group: Any) -> int:
+    """Bytes of the images of a group of rows."""
+    chunks = (group.column(number) for number in range(group.num_columns))
+    return sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema == _BYTES)
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
