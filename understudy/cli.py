@@ -327,7 +327,7 @@ def validate(
 
     chosen.check_not_a_run(options)
     settings = chosen.settings_of(options)
-    checked = validating.validate(settings)
+    checked = validating.validate(settings, observer=printing.progress())
     columns = ("class", "words in prompts", "train", "val", "test")
     rows = checked.rows if every_class else validating.shown_classes(checked.rows)
     printing.show_table(columns, rows, title=f"{options.data}: {checked.words}")
@@ -358,7 +358,8 @@ def preview(
     settings, number = chosen.settings_of(options), chosen.whole_runs(options, None, repeats)
     limit = chosen.time_limit(options, time_limit, number)
     no_progress_bars()
-    found = draw_preview(settings, to, device=chosen.torch_device(device), images=images, limit=limit)
+    place, shown = chosen.torch_device(device), printing.progress()
+    found = draw_preview(settings, to, device=place, images=images, limit=limit, observer=shown)
     rows = found.estimate.rows(repeats=number)
     title = f"estimate for the whole run, preset {options.preset}"
     printing.show_table(("stage", "estimate"), rows, title=title)

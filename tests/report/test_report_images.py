@@ -92,9 +92,7 @@ def test_what_is_not_known_has_no_column() -> None:
     empty = sample.synthetic.select([])
     assert browser(sample.train, empty)["columns"]["sets"]["synthetic"]["ids"] == []
     unscored = sample.synthetic.with_column("score", pa.array([None] + [float("nan")] * 18 + [0.5]))
-    scores = browser(sample.train, unscored)[
-        "columns"
-    ]["sets"]["synthetic"]["score"]
+    scores = browser(sample.train, unscored)["columns"]["sets"]["synthetic"]["score"]
     assert scores == [None] * 19 + [0.5]
 
 

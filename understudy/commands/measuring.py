@@ -17,7 +17,7 @@ from understudy.commands.recognised import recognised
 from understudy.commands.validate import splits_and_captioned_sets
 from understudy.core.executors.worker_processes import num_trainers
 from understudy.core.micro_batch import MicroBatch
-from understudy.core.threads import use_threads
+from understudy.core.progress import Observer
 from understudy.data.contact_sheet import MOST_CLASSES, MOST_PER_CLASS
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.load import Splits
@@ -92,7 +92,12 @@ class Measured:
 
 
 def draw_a_few(
-    settings: Settings, *, device: str, images: int | None = None, seconds: float | None = None
+    settings: Settings,
+    *,
+    device: str,
+    images: int | None = None,
+    seconds: float | None = None,
+    observer: Observer | None = None,
 ) -> FewImages:
     """Read the real images, and draw a few like them.
 
@@ -101,13 +106,13 @@ def draw_a_few(
         device: torch device.
         images: how many to draw, spread over the classes; four per class if not given, which is the most.
         seconds: draw fewer if all would take longer than this.
+        observer: shows a bar while many real images are read.
 
     Raises:
         InputError: as a run would.
     """
-    use_threads(settings.compute.threads)
     started = time.monotonic()
-    splits, captioned = splits_and_captioned_sets(settings, device=device)
+    splits, captioned = splits_and_captioned_sets(settings, device=device, observer=observer)
     reading = time.monotonic() - started
     generator, train, draw = load_generator(settings.generator, device=device), captioned[0], settings.draw
     add_adapter_or_tokens(generator, settings, num_classes=train.num_classes)

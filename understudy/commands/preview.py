@@ -14,6 +14,7 @@ from understudy.commands.time_limit import plan_run
 from understudy.commands.time_plan import TimeLimit
 from understudy.core.errors import InputError
 from understudy.core.files import check_replaceable, write_atomically
+from understudy.core.progress import Observer
 from understudy.data.contact_sheet import contact_sheet
 from understudy.settings import Settings
 
@@ -46,6 +47,7 @@ def preview(
     device: str = "cpu",
     images: int | None = None,
     limit: TimeLimit | None = None,
+    observer: Observer | None = None,
 ) -> Preview:
     """Draw a few images per class, and time a few steps of every kind of work.
 
@@ -55,6 +57,7 @@ def preview(
         device: torch device.
         images: how many to draw, spread over the classes; four per class if not given, which is the most.
         limit: time that the run may take; the estimate is then for what a run would do in it.
+        observer: shows a bar while many real images are read.
 
     Raises:
         InputError: as a run would.
@@ -62,7 +65,7 @@ def preview(
     if images is not None and images < 1:
         raise InputError(f"--images must be at least 1, got {images}")
     check_replaceable(to, mark=_MARK.encode(), suffix=".png")
-    few = draw_a_few(settings, device=device, images=images)
+    few = draw_a_few(settings, device=device, images=images, observer=observer)
     mark = PngInfo()
     mark.add_text("Software", _MARK)
     sheet = contact_sheet(few.splits.train, few.drawn, size=few.generator.image_size)

@@ -65,6 +65,7 @@ def fit_to_time(
     given: Collection[str] = (),
     repeats: int = 1,
     device: str = "cpu",
+    observer: Observer | None = None,
 ) -> TimePlan:
     """Measure what a run takes on this machine, and cut seeds, steps and images until it fits a time.
 
@@ -76,6 +77,7 @@ def fit_to_time(
         given: dotted names of settings that keep their values, such as ``adapt.steps``.
         repeats: whole runs that share the time.
         device: torch device.
+        observer: shows a bar while many real images are read.
 
     Returns:
         The settings that fit, with what was cut and the expected time; the same for all repeats.
@@ -89,9 +91,8 @@ def fit_to_time(
             "a time limit needs a single process, because each would measure another pace: leave it out, and "
             "give the numbers that 'understudy preview --time-limit' says"
         )
-    measured = measure(
-        settings, draw_a_few(settings, device=device, seconds=_DRAWING * seconds), device=device
-    )
+    few = draw_a_few(settings, device=device, seconds=_DRAWING * seconds, observer=observer)
+    measured = measure(settings, few, device=device)
     gc.collect()  # the parts of a pipeline refer to each other, and the run needs its memory
     return plan_run(settings, limit, measured)
 
@@ -118,7 +119,12 @@ def settings_within(
         return with_sizes_of(settings, begun, given=limit.given)
     observer.say("time limit: measuring what a run takes on this machine")
     plan = fit_to_time(
-        settings, limit.seconds, given=limit.given, repeats=limit.repeats, device=torch_device(device)
+        settings,
+        limit.seconds,
+        given=limit.given,
+        repeats=limit.repeats,
+        device=torch_device(device),
+        observer=observer,
     )
     observer.say(plan.sentence)
     return plan.settings

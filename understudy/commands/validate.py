@@ -8,6 +8,8 @@ from pathlib import Path
 
 from understudy.core.device_memory import free_bytes
 from understudy.core.listing import listed, shortened
+from understudy.core.progress import Observer
+from understudy.core.threads import use_threads
 from understudy.data.captions.captions import caption_sets
 from understudy.data.image_kind import look_at
 from understudy.data.labelled_set import LabelledSet
@@ -77,13 +79,13 @@ def shown_classes(rows: Sequence[tuple[str, str, int, int, int]]) -> list[tuple[
     return [*rows[: len(names) - 1], (names[-1], "", *counts)]
 
 
-def validate(settings: Settings, *, device: str = "cpu") -> Checked:
-    """Read and split the data, and load generator and backbone.
+def validate(settings: Settings, *, device: str = "cpu", observer: Observer | None = None) -> Checked:
+    """Read and split the data, and load generator and backbone; a bar shows the reading of many images.
 
     Raises:
         InputError: for the first problem that would stop a run.
     """
-    splits, _ = splits_and_captioned_sets(settings, device=device)
+    splits, _ = splits_and_captioned_sets(settings, device=device, observer=observer)
     counts = zip(splits.train.counts, splits.val.counts, splits.test.counts, strict=True)
     names = zip(splits.train.class_names, splits.prompt_names, strict=True)
     rows = tuple(
@@ -146,14 +148,17 @@ def _too_few_to_learn(settings: Settings, train: LabelledSet) -> str:
     )
 
 
-def splits_and_captioned_sets(settings: Settings, *, device: str) -> tuple[Splits, Sequence[LabelledSet]]:
+def splits_and_captioned_sets(
+    settings: Settings, *, device: str, observer: Observer | None = None
+) -> tuple[Splits, Sequence[LabelledSet]]:
     """The real images of a run, and train and validation images with captions that need no model.
 
     Raises:
         InputError: as a run would.
     """
     check_names(settings)
-    splits = load_splits(settings.data, seed=settings.seed)
+    use_threads(settings.compute.threads)
+    splits = load_splits(settings.data, seed=settings.seed, observer=observer)
     captions = settings.captions if settings.captions.source != "model" else CaptionSettings()
     captioned = caption_sets(
         [splits.train, splits.val],

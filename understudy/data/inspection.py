@@ -29,10 +29,14 @@ class Inspected:
     Attributes:
         levels: its darkest and brightest level, and how the file stores them.
         fingerprint: None for pictures with 32 bits, which are scaled first.
+        pixels: their number, as in the file.
+        has_pages: whether the file has further pages or frames.
     """
 
     levels: Levels
     fingerprint: Print | None
+    pixels: int
+    has_pages: bool
 
 
 def inspect(data: bytes, max_pixels: int) -> str | Inspected:
@@ -47,13 +51,14 @@ def inspect(data: bytes, max_pixels: int) -> str | Inspected:
             if opened.width * opened.height > max_pixels:
                 size = f"{opened.width} x {opened.height} pixels"
                 return f"{size}, more than the {max_pixels:,} of data.max_pixels"
-            kind = kind_of(opened, data)
+            kind, pixels = kind_of(opened, data), opened.width * opened.height
+            has_pages = _has_pages(opened)
         if kind in ("16 bits", "32 bits"):
             values = read_levels(data)
             bright = float(np.percentile(values, 99, method="lower"))
             levels = Levels(kind, float(values.min()), float(values.max()), bright)
         if kind == "32 bits":
-            return Inspected(levels, None)
+            return Inspected(levels, None, pixels, has_pages)
         image = decode_once(data)
     except UnidentifiedImageError:
         return why_not_read(data)
@@ -64,7 +69,15 @@ def inspect(data: bytes, max_pixels: int) -> str | Inspected:
     if kind != "16 bits":
         lows, highs = zip(*image.getextrema(), strict=True)
         levels = Levels(kind, min(lows), max(highs))
-    return Inspected(levels, fingerprint_once(data, image))
+    return Inspected(levels, fingerprint_once(data, image), pixels, has_pages)
+
+
+def _has_pages(opened: Image.Image) -> bool:
+    """Whether an image file has further pages or frames; cameras add previews as such to MPO files."""
+    try:
+        return opened.format != "MPO" and getattr(opened, "n_frames", 1) > 1
+    except Exception:  # noqa: BLE001 - Pillow raises errors of any kind for pages that it cannot read
+        return True
 
 
 def fingerprint_once(data: bytes, image: Image.Image | None = None) -> Print:

@@ -10,6 +10,7 @@ leaves a difference of at most 4.2 levels; the closest two digits whose hashes a
 from __future__ import annotations
 
 import itertools
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self, final
@@ -29,6 +30,8 @@ Print = tuple[str, int, np.ndarray, np.ndarray]
 MAX_SHIFT = 13.0
 MAX_DIFFERENCE = 5.0
 _SIDE = 16
+BLANK: Print = ("", 0, np.zeros(_SIDE * _SIDE, dtype=np.uint8), np.zeros((SIDE, SIDE), dtype=np.uint8))
+"""In place of the fingerprint of an image that has none yet."""
 _THUMBNAILS_AT_ONCE = 50_000
 _LISTED = 10  # pairs in a message
 # The runs of a study read the same images.
@@ -57,15 +60,10 @@ class Fingerprints:
     @classmethod
     def of(cls, ids: Sequence[str], images: Iterable[Image.Image]) -> Self:
         """Fingerprints of decoded RGB images; one image is in memory at a time."""
-        return cls.from_rows(ids, [fingerprint(image) for image in images])
-
-    @classmethod
-    def from_rows(cls, ids: Sequence[str], rows: Sequence[Print]) -> Self:
-        """Fingerprints from the results of :func:`fingerprint`."""
-        bits = np.array([row[1] for row in rows], dtype=np.uint64)
-        thumbnails = np.array([row[2] for row in rows], dtype=np.uint8).reshape(len(rows), _SIDE * _SIDE)
-        pictures = np.array([row[3] for row in rows], dtype=np.uint8).reshape(len(rows), SIDE, SIDE)
-        return cls(tuple(ids), tuple(row[0] for row in rows), bits, thumbnails, pictures)
+        rows = FingerprintRows()
+        for image in images:
+            rows.append(fingerprint(image))
+        return cls(tuple(ids), *rows.columns(np.arange(len(rows))))
 
     @classmethod
     def of_set(cls, data: LabelledSet) -> Self:
@@ -94,6 +92,36 @@ class Fingerprints:
             self.perceptual[keep],
             self.thumbnails[keep],
             None if self.pictures is None else self.pictures[keep],
+        )
+
+
+@final
+class FingerprintRows:
+    """Results of :func:`fingerprint`, gathered in little memory."""
+
+    def __init__(self) -> None:
+        self._exact: list[str] = []
+        self._bits = array("Q")
+        self._thumbnails, self._pictures = bytearray(), bytearray()
+
+    def __len__(self) -> int:
+        return len(self._exact)
+
+    def append(self, row: Print) -> None:
+        """Add the fingerprint of the next image."""
+        pixels, bits, thumbnail, picture = row
+        self._exact.append(pixels)
+        self._bits.append(bits)
+        self._thumbnails += thumbnail.tobytes()
+        self._pictures += picture.tobytes()
+
+    def columns(self, chosen: np.ndarray) -> tuple[tuple[str, ...], np.ndarray, np.ndarray, np.ndarray]:
+        """What :class:`Fingerprints` holds of some rows besides ids; nothing may be appended afterwards."""
+        return (
+            tuple(self._exact[row] for row in chosen.tolist()),
+            np.array(self._bits, dtype=np.uint64)[chosen],
+            np.frombuffer(self._thumbnails, dtype=np.uint8).reshape(-1, _SIDE * _SIDE)[chosen],
+            np.frombuffer(self._pictures, dtype=np.uint8).reshape(-1, SIDE, SIDE)[chosen],
         )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from understudy.core.errors import InputError
 from understudy.core.listing import listed
+from understudy.core.progress import Observer
 from understudy.data.copy_groups import CopyGroups, looked_for, shared_sentences
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.leaks import check_leaks
@@ -69,7 +70,7 @@ class Splits:
     copies: Mapping[str, Any] = field(default_factory=dict)
 
 
-def load_splits(settings: DataSettings, *, seed: int) -> Splits:
+def load_splits(settings: DataSettings, *, seed: int, observer: Observer | None = None) -> Splits:
     """Read a source and divide it into train, val and test sets that share no image.
 
     The source's own splits are kept; missing ones are taken from its train split, stratified by class, with
@@ -78,12 +79,13 @@ def load_splits(settings: DataSettings, *, seed: int) -> Splits:
     Args:
         settings: the source and how to read it.
         seed: seed of the split and the shots.
+        observer: shows a bar for a large source.
 
     Raises:
         InputError: if the source has a fault; the message says what and where.
     """
     source = find_source(settings.source)
-    pool = read_pool(source.open(settings.source, settings), settings)
+    pool = read_pool(source.open(settings.source, settings), settings, observer)
     search = settings.model_copy(update={"changed_copies": False}) if source.is_checked else settings
     groups = CopyGroups.find(pool.images, pool.fingerprints, search)
     parts = _divide(pool, groups, settings, seed=seed)

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import final
 
 import numpy as np
 
 from understudy.core.errors import InputError
 from understudy.core.listing import listed, shortened
+from understudy.core.progress import Observer, Silent
 from understudy.data.class_names import read_class_names, words_in_prompts
-from understudy.data.inspection import Inspected, fingerprint_once, inspect
+from understudy.data.encoded_images import EncodedImages
+from understudy.data.inspect_all import FEW, inspect_all
+from understudy.data.inspection import Inspected, fingerprint_once
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.labels import find_classes, is_missing
-from understudy.data.leaks import Fingerprints, Print
-from understudy.data.levels import Range, find_ranges, scaled
+from understudy.data.leaks import BLANK, FingerprintRows, Fingerprints
+from understudy.data.levels import Levels, Range, find_ranges, scaled
 from understudy.data.settings import DataSettings
 from understudy.data.sources.entries import printable
-from understudy.data.sources.leftovers import LeftOut, count_left_out, further_pages
+from understudy.data.sources.leftovers import FURTHER_PAGES, LeftOut, count_left_out
 from understudy.data.sources.source import Contents, Item
 from understudy.data.sources.split_names import RealSplit
+from understudy.data.spool import Spool
 
 
 @final
@@ -50,49 +54,114 @@ class Pool:
     lost: tuple[RealSplit, ...] = ()
 
 
-def read_pool(contents: Contents, settings: DataSettings) -> Pool:
+def read_pool(contents: Contents, settings: DataSettings, observer: Observer | None = None) -> Pool:
     """Read, check and name all items.
+
+    Args:
+        contents: of a source; read to the end.
+        settings: how to read it.
+        observer: shows a bar for a large source.
 
     Raises:
         InputError: for bad files (unless they are skipped), no images, classes without names, or identical
             images in two classes.
     """
-    items, inspected, bad, of_bad = _inspect_all(contents, settings.max_pixels)
+    found = _read(contents, settings, observer or Silent())
+    items, bad = found.items, found.bad
     if bad and not settings.skip_bad:
         raise _not_read(bad, total=len(bad) + len(items))
-    left_out = count_left_out([*contents.left_out, *further_pages(items)])
+    left_out = count_left_out([*contents.left_out, *((path, FURTHER_PAGES) for path in found.with_pages)])
     ranges, levels = find_ranges(
-        [(item.path, each.levels) for item, each in zip(items, inspected, strict=True)], settings
+        [(item.path, each) for item, each in zip(items, found.levels, strict=True)], settings
     )
-    items, prints = _scale(items, inspected, ranges)
-    found = [None if is_missing(item.label) else item.label for item in items]
-    unlabelled = [item.path for item, label in zip(items, found, strict=True) if label is None]
+    rows = _scaled_rows(found, ranges)
+    given = [None if is_missing(item.label) else item.label for item in items]
+    unlabelled = [item.path for item, label in zip(items, given, strict=True) if label is None]
     notes = contents.notes + levels + _left_out(unlabelled, len(items), settings)
-    kept = [index for index, label in enumerate(found) if label is not None]
-    items, prints = [items[index] for index in kept], [prints[index] for index in kept]
-    labels = [label for label in found if label is not None]
+    kept = np.array([index for index, label in enumerate(given) if label is not None], dtype=np.int64)
+    items, labels = [items[index] for index in kept], [label for label in given if label is not None]
     if not items:
         raise InputError(f"{settings.source} must hold images, but none of its files is a readable image")
     classes = find_classes(labels, contents.class_names, settings)
     class_names, prompt_names = _names(classes.keys, settings, numbered=classes.numbered)
     words = words_in_prompts(classes.keys, class_names, prompt_names)
+    ids = [item.id for item in items] if items[0].id else stable_ids([item.path for item in items])
+    prints = Fingerprints(tuple(ids), *found.prints.columns(rows[kept]))
     keys = [classes.key_of[label] for label in labels]
     _check_conflicts(items, prints, keys)
-    ids = [item.id for item in items] if items[0].id else stable_ids([item.path for item in items])
     label_of = {key: label for label, key in enumerate(classes.keys)}
-    images = LabelledSet.from_images(
-        [item.data for item in items],
+    images = LabelledSet.from_files(
+        EncodedImages([found.files], rows[kept]),
         [label_of[key] for key in keys],
         class_names=class_names,
         split="train",
         ids=ids,
         provenance={"source_path": [item.path for item in items]},
     )
-    fingerprints = Fingerprints.from_rows(ids, prints)
     declared = tuple(item.split for item in items)
     notes += classes.notes + words
-    lost = tuple(sorted(of_bad.difference(declared)))
-    return Pool(images, declared, fingerprints, prompt_names, tuple(bad), notes, left_out, lost)
+    lost = tuple(sorted(found.bad_splits.difference(declared)))
+    return Pool(images, declared, prints, prompt_names, tuple(bad), notes, left_out, lost)
+
+
+@final
+@dataclass
+class _Read:
+    """What was read of a source.
+
+    Attributes:
+        items: those that can be used, without their bytes.
+        levels: of each item.
+        files: the bytes of each item, then those of scaled pictures.
+        prints: fingerprints of the same images.
+        with_pages: paths of files with further pages.
+        bad: (path, reason) of each item that cannot be used.
+        bad_splits: the splits of those.
+    """
+
+    items: list[Item] = field(default_factory=list)
+    levels: list[Levels] = field(default_factory=list)
+    files: Spool = field(default_factory=Spool)
+    prints: FingerprintRows = field(default_factory=FingerprintRows)
+    with_pages: list[str] = field(default_factory=list)
+    bad: list[tuple[str, str]] = field(default_factory=list)
+    bad_splits: set[RealSplit] = field(default_factory=set)
+
+    def add(self, item: Item, found: Inspected | str) -> None:
+        """Add an item, or the reason why it cannot be used."""
+        path = printable(item.path)
+        if isinstance(found, str):
+            self.bad.append((path, found))
+            self.bad_splits.update([item.split] if item.split else [])
+            return
+        self.items.append(replace(item, path=path, data=b""))
+        self.levels.append(found.levels)
+        self.files.append(item.data)
+        self.prints.append(found.fingerprint or BLANK)
+        if found.has_pages:
+            self.with_pages.append(path)
+
+
+def _read(contents: Contents, settings: DataSettings, observer: Observer) -> _Read:
+    """Read and inspect all items; a bar shows that if they are many."""
+    read, total = _Read(), contents.total or 0
+    bar = observer if total > FEW else Silent()
+    with bar.bar("read", total=total, unit="images") as advance:
+        for item, found in inspect_all(contents.items, settings.max_pixels):
+            read.add(item, found)
+            advance(1)
+    return read
+
+
+def _scaled_rows(read: _Read, ranges: Mapping[str, Range]) -> np.ndarray:
+    """Where each item lies in the files, once pictures of some kinds are scaled to 8 bits; int64 (N,)."""
+    rows = np.arange(len(read.items))
+    for index, levels in enumerate(read.levels):
+        if (scale := ranges.get(levels.kind)) is not None:
+            rows[index] = len(read.files)
+            read.files.append(data := scaled(read.files[index], scale))
+            read.prints.append(fingerprint_once(data))
+    return rows
 
 
 def _not_read(bad: Sequence[tuple[str, str]], *, total: int) -> InputError:
@@ -135,38 +204,6 @@ def _sha256(path: str) -> str:
     return hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _inspect_all(
-    contents: Contents, max_pixels: int
-) -> tuple[list[Item], list[Inspected], list[tuple[str, str]], set[RealSplit]]:
-    """Good items, what is known about them, (path, reason) for each bad item, and the splits of bad items."""
-    items, inspected, bad = [], [], []
-    splits: set[RealSplit] = set()
-    for found_item in contents.items:
-        item = replace(found_item, path=printable(found_item.path))
-        found = item.problem or inspect(item.data, max_pixels)
-        if isinstance(found, str):
-            bad.append((item.path, found))
-            splits.update([item.split] if item.split else [])
-        else:
-            items.append(item)
-            inspected.append(found)
-    return items, inspected, bad, splits
-
-
-def _scale(
-    items: Sequence[Item], inspected: Sequence[Inspected], ranges: Mapping[str, Range]
-) -> tuple[list[Item], list[Print]]:
-    """Items with the pictures of some kinds scaled to 8 bits, and the fingerprints of all items."""
-    done, prints = [], []
-    for item, found in zip(items, inspected, strict=True):
-        scale = ranges.get(found.levels.kind)
-        item = item if scale is None else replace(item, data=scaled(item.data, scale))
-        done.append(item)
-        known = found.fingerprint if scale is None else None
-        prints.append(fingerprint_once(item.data) if known is None else known)
-    return done, prints
-
-
 def _names(
     keys: tuple[str, ...], settings: DataSettings, *, numbered: bool
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -187,11 +224,11 @@ def _names(
     return keys, keys
 
 
-def _check_conflicts(items: Sequence[Item], prints: Sequence[Print], keys: Sequence[str]) -> None:
+def _check_conflicts(items: Sequence[Item], prints: Fingerprints, keys: Sequence[str]) -> None:
     """Check that no picture occurs in two classes."""
     by_pixels: dict[str, tuple[str, str]] = {}
     lines, blank = [], 0
-    for item, (pixels, _, thumbnail, _), key in zip(items, prints, keys, strict=True):
+    for item, pixels, thumbnail, key in zip(items, prints.exact, prints.thumbnails, keys, strict=True):
         path, first = by_pixels.setdefault(pixels, (item.path, key))
         if first != key:
             lines.append(f"  {path} is {first!r}, {item.path} is {key!r}")

@@ -14,6 +14,7 @@ from understudy.adaptation.adapter import (
 )
 from understudy.adaptation.methods import METHODS
 from understudy.core.errors import InputError
+from understudy.core.progress import Observer
 from understudy.data.captions.captions import caption_sets, captions_of
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.load import Splits, load_splits
@@ -84,13 +85,13 @@ def check_names(settings: Settings, *, finished: Sequence[str] = ()) -> None:
             )
 
 
-def validated_splits(settings: Settings, *, device: str) -> Splits:
-    """Read and split the real images, and check that the settings fit them.
+def validated_splits(settings: Settings, *, device: str, observer: Observer | None = None) -> Splits:
+    """Read and split the real images, and check that the settings fit them; a bar shows the reading.
 
     Raises:
         InputError: if the data are unusable, or the settings do not fit them.
     """
-    splits = load_splits(settings.data, seed=settings.seed)
+    splits = load_splits(settings.data, seed=settings.seed, observer=observer)
     check_fits(settings, splits, device=device)
     return splits
 

@@ -114,7 +114,7 @@ class Run:
     @cached_property
     def splits(self) -> Splits:
         """The real images, read, split and checked against the settings."""
-        return validated_splits(self.settings, device=self.device)
+        return validated_splits(self.settings, device=self.device, observer=self.observer)
 
     @cached_property
     def train(self) -> LabelledSet:

@@ -40,7 +40,7 @@ class FolderSource(AbstractSource):
         root = Path(location)
         names, again = _walk(root)
         tree = read_tree(names, location, settings)
-        return Contents(_read(root, tree), notes=tree.notes, left_out=tree.left_out + again)
+        return Contents(_read(root, tree), None, tree.notes, tree.left_out + again, len(tree.items))
 
 
 SOURCES.register("folder", summary="class/img.png, or the same below train/, val/ and test/")(FolderSource())

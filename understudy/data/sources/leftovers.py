@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from understudy.core.listing import listed
-from understudy.data.decoding import open_image
 from understudy.data.sources.shards import IMAGE_SUFFIXES
-from understudy.data.sources.source import Item
 from understudy.data.sources.split_names import split_of
 
 Path = tuple[str, ...]
 
 ONLY_IN_CLOUD = "only in iCloud, this is a placeholder: download the file"
+FURTHER_PAGES = "further pages or frames of images, of which only the first is read"
 
 _PROGRAM_FOLDERS = {
     "@eadir",  # Synology
@@ -37,10 +36,6 @@ _DESCRIPTION = re.compile(
 )
 """Names of files that describe a data set, as those of other programs do; their content is not read."""
 _SIDECARS = {".xmp", ".json", ".txt", ".xml", ".aae", ".yaml", ".yml", ".csv", ".caption"}
-_SEVERAL_PAGES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"GIF8", b"RIFF")
-"""First bytes of TIFF, GIF and WebP."""
-_ANIMATED = re.compile(rb"\x89PNG.{,200}acTL|....ftypavis", re.DOTALL)
-"""Start of animated PNG and AVIF files."""
 _MASK_FOLDER = re.compile(
     r"masks?|segmentations?(class|object)?|ground[ _-]?truth|annotations?|gt", re.IGNORECASE
 )
@@ -246,13 +241,3 @@ def joined_folders(labels: Mapping[str, set[str]]) -> tuple[str, ...]:
 def _suffix(name: str) -> str:
     dot = name.rfind(".")
     return name[dot:].lower() if dot > 0 else ""
-
-
-def further_pages(items: Iterable[Item]) -> Iterator[tuple[str, str]]:
-    """(path, reason) of image files with further pages or frames, of which only the first is an image."""
-    for item in items:
-        if not (item.data.startswith(_SEVERAL_PAGES) or _ANIMATED.match(item.data[:250])):
-            continue
-        with open_image(item.data) as opened:
-            if getattr(opened, "n_frames", 1) > 1:
-                yield item.path, "further pages or frames of images, of which only the first is read"

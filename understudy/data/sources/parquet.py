@@ -49,7 +49,8 @@ class ParquetSource(AbstractSource):
             list(columns.values()), partial(_batches, found), settings, named=any(found.splits)
         )
         notes = found.notes_with(told, are_divided=not said.names)
-        return Contents(_read(found, columns, said, root), names, notes, found.left_out)
+        total = sum(pq.read_metadata(file).num_rows for file in found.files)
+        return Contents(_read(found, columns, said, root), names, notes, found.left_out, total)
 
 
 SOURCES.register("parquet", summary="Parquet files with a column of images and one of labels")(

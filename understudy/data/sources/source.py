@@ -47,12 +47,14 @@ class Contents:
         class_names: names by label if the source orders them; None sorts the names.
         notes: what the source took for what, in sentences.
         left_out: (path, reason) of files that are no images of the set.
+        total: number of items, if the source knows it before they are read.
     """
 
     items: Iterator[Item]
     class_names: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
     left_out: tuple[tuple[str, str], ...] = ()
+    total: int | None = None
 
 
 class AbstractSource(ABC):

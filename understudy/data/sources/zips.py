@@ -63,7 +63,9 @@ class ZipSource(AbstractSource):
             if not name.endswith("/") or name in empty
         }
         tree = read_tree(list(files), location, settings)
-        return Contents(_read(location, tree, files), notes=notes + tree.notes, left_out=tree.left_out)
+        return Contents(
+            _read(location, tree, files), None, notes + tree.notes, tree.left_out, len(tree.items)
+        )
 
 
 SOURCES.register("zip", summary="an image folder, zipped")(ZipSource())
