@@ -25,7 +25,7 @@ from understudy.functional.denoising import min_snr_weight, weighted_denoising_l
 from understudy.generators.stable_diffusion import StableDiffusionGenerator
 from understudy.training.backbones import Backbone, seeded_globals
 from understudy.training.batches import Images, batches
-from understudy.training.classifier import TrainedClassifier, pixels_of
+from understudy.training.classifier import TrainedClassifier
 from understudy.training.schedules import SCHEDULES
 from understudy.training.settings import CompareSettings, Phase
 
@@ -52,8 +52,8 @@ def train_phase(
         learning_rate = settings.learning_rate * schedule(step, num_steps)
         for group in optimiser.param_groups:
             group["lr"] = learning_rate
-        chosen = batch.to(images.pixels.device)  # waits
-        x = _augmented(images.pixels[chosen], backbone, settings.augmentation, rng)
+        chosen = batch.to(images.device)  # waits
+        x = _augmented(images.chosen(batch)[0], backbone, settings.augmentation, rng)
         loss = F.cross_entropy(model(x), images.labels[chosen], label_smoothing=settings.label_smoothing)
         if not torch.isfinite(loss):  # waits
             raise ValueError(f"the loss is {loss.item()}")
@@ -113,7 +113,7 @@ def probabilities(classifier: TrainedClassifier, data: Any) -> np.ndarray:
     model = backbone.model.eval()
     parts = [
         model(_normalise(pixels.to(classifier.device), backbone)).cpu().double().softmax(dim=1)  # waits
-        for pixels in pixels_of(data, backbone.input_size).split(256)
+        for pixels in torch.from_numpy(data.pixels(backbone.input_size)).split(256)
     ]
     return np.asarray(torch.cat(parts).numpy())
 

@@ -12,11 +12,11 @@ from sklearn.datasets import load_sample_images
 from torch.nn import functional
 
 from understudy.core.errors import InputError
+from understudy.data import decoded_images
 from understudy.data.labelled_set import LabelledSet
 from understudy.evaluation import corruptions as module
 from understudy.evaluation import settings
 from understudy.evaluation.corruptions import CORRUPTIONS, corrupted
-from understudy.training import classifier
 
 SEVERITIES = (1, 2, 3, 4, 5)
 every = pytest.mark.parametrize("name", list(CORRUPTIONS))
@@ -180,12 +180,14 @@ def test_decoded_parts_do_not_stay_in_memory(monkeypatch):
     """Classifiers keep decoded pixels of the sets that live."""
     monkeypatch.setattr(module, "_BATCH_SIZE", 2)
     gc.collect()
-    before = len(classifier._PIXELS)
+    before = len(decoded_images._KEPT)
     for part in corrupted(as_set(scenes(8)), "blur", severity=1, size=32, seed=0):
-        classifier.pixels_of(part, 32)
-        assert len(classifier._PIXELS) <= before + 2  # this part, and the one before it while it is replaced
+        decoded_images.decoded(part, 32)
+        assert (
+            len(decoded_images._KEPT) <= before + 2
+        )  # this part, and the one before it while it is replaced
     del part
-    assert len(classifier._PIXELS) == before
+    assert len(decoded_images._KEPT) == before
 
 
 def test_arguments_are_checked():

@@ -14,7 +14,7 @@ from understudy.core.errors import InputError
 from understudy.training.arms import Arm
 from understudy.training.auxiliary_batch_norm import AuxiliaryBatchNorm, _SplitBatchNorm, estimate_statistics
 from understudy.training.backbones import seeded_globals
-from understudy.training.classifier import TrainedClassifier, pixels_of
+from understudy.training.classifier import TrainedClassifier
 from understudy.training.fit import check_arms_fit
 from understudy.training.settings import CompareSettings, Phase
 
@@ -181,7 +181,7 @@ def test_without_real_images_the_statistics_come_from_them_unlabelled():
     assert differing == {
         name for name in state(plain) if name.endswith(STATISTICS)
     }  # weights are trained on the batches in either case
-    parts = estimated.normalise(pixels_of(train, 32)).tensor_split(
+    parts = estimated.normalise(torch.from_numpy(train.pixels(32))).tensor_split(
         3
     )  # as near to batches of eight as equal parts come
     expected = copy.deepcopy(plain)

@@ -15,7 +15,7 @@ from understudy.core.errors import InputError
 from understudy.functional.distillation import feature_distance, soft_label_loss
 from understudy.training.arms import Arm
 from understudy.training.backbones import Backbone, build_backbone, feature_extractor, seeded_globals
-from understudy.training.classifier import TrainedClassifier, pixels_of
+from understudy.training.classifier import TrainedClassifier
 from understudy.training.fit import check_arms_fit
 from understudy.training.guides import Guides
 from understudy.training.losses import Loss, features_and_logits
@@ -136,7 +136,7 @@ def test_the_teacher_sees_images_as_the_classifier_does(monkeypatch):
 
 
 def fit_images(split):
-    return lambda backbone: backbone.normalise(pixels_of(squares(split), 32))
+    return lambda backbone: backbone.normalise(torch.from_numpy(squares(split).pixels(32)))
 
 
 def spy(method, seen):

@@ -16,6 +16,7 @@ from understudy.adaptation.settings import AdaptSettings
 from understudy.adaptation.terms import TERMS
 from understudy.core.micro_batch import MicroBatch
 from understudy.data.captions.captions import captions_of
+from understudy.data.decoded_images import DecodedImages, decoded
 from understudy.data.labelled_set import LabelledSet
 from understudy.functional.augment import random_square
 from understudy.generators.generator import Adaptable, Conditioning
@@ -216,8 +217,8 @@ class Inputs:
 
     def _squares(self, index: Tensor, rng: torch.Generator) -> Tensor:
         """The squares that are shown of these train images, uint8 (B, 3, S, S)."""
-        if isinstance(self._pixels, Tensor):
-            return self._pixels[index]
+        if isinstance(self._pixels, DecodedImages):
+            return torch.from_numpy(self._pixels[index.numpy()])
         return torch.stack([random_square(self._pixels[image], rng) for image in index.tolist()])
 
     def _augmented(self, pixels: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -255,18 +256,17 @@ class Inputs:
         settings = self._settings
         if settings.augmentation not in _VIEWS or settings.latents == "sample":
             return []
-        if not isinstance(self._pixels, Tensor):  # another square at every step
+        images = self._pixels
+        if not isinstance(images, DecodedImages):  # another square at every step
             return []
-        views = _VIEWS[settings.augmentation](self._pixels)
-        if sum(map(len, views)) > settings.num_steps * settings.batch_size:
+        views, count = _VIEWS[settings.augmentation], len(images)
+        first = torch.from_numpy(images[:1])
+        work = len(views(first)) * count
+        if work > settings.num_steps * settings.batch_size:
             return []
-        encoded: list[Tensor] = []
-        for view in views:
-            first = self._generator.encode_images(view[:1])
-            if first.nbytes * len(view) * len(views) > _MAX_LATENTS:
-                return []
-            encoded.append(self._latents(view))
-        return encoded
+        if self._generator.encode_images(first).nbytes * work > _MAX_LATENTS:
+            return []
+        return [self._latents(view) for view in views(torch.from_numpy(images[:]))]
 
     def _train_latents(self, index: Tensor, pixels: Tensor, rng: torch.Generator) -> Tensor:
         """Latents of augmented train images."""
@@ -274,8 +274,7 @@ class Inputs:
             return self._sampled_latents(pixels, rng)
         if not self._views:
             return self._latents(pixels)
-        assert isinstance(self._pixels, Tensor)
-        is_plain = (pixels == self._pixels[index]).flatten(1).all(dim=1)
+        is_plain = (pixels == self._squares(index, rng)).flatten(1).all(dim=1)
         which = torch.where(is_plain, 0, len(self._views) - 1)
         return torch.stack([self._views[view][image] for view, image in zip(which, index, strict=True)])
 
@@ -348,11 +347,11 @@ def prompts_of(data: LabelledSet, *, prompt_names: Sequence[str], settings: Adap
     ]
 
 
-def _pixels_of(train: LabelledSet, size: int, *, crop: str) -> Tensor | list[Tensor]:
-    """The central squares of train images, uint8 (N, 3, size, size), or a list of the uncut images."""
+def _pixels_of(train: LabelledSet, size: int, *, crop: str) -> DecodedImages | list[Tensor]:
+    """The central squares of train images, or a list of the uncut images."""
     if crop == "random":
         return [torch.from_numpy(pixels.copy()) for pixels in train.uncut(size)]
-    return torch.from_numpy(train.pixels(size))
+    return decoded(train, size)
 
 
 def step_seed(seed: int, step: int) -> int:

@@ -106,7 +106,7 @@ def draw_a_few(
         device: torch device.
         images: how many to draw, spread over the classes; four per class if not given, which is the most.
         seconds: draw fewer if all would take longer than this.
-        observer: shows a bar while many real images are read.
+        observer: shows that many images are read.
 
     Raises:
         InputError: as a run would.
@@ -139,14 +139,12 @@ def draw_a_few(
     at_once = MicroBatch(draw.batch_size, work="drawing")
     timed = partial(_timed_drawing, generator, train=train)
     drawn = [at_once.fit(partial(timed, batch)) for batch in batches(rows, draw.batch_size)]
-    pixels = np.concatenate([images for images, _ in drawn])
+    pixels, labels = np.concatenate([images for images, _ in drawn]), [row.label for row in rows]
     return FewImages(
         splits=splits,
         captioned=captioned,
         generator=generator,
-        drawn=LabelledSet.from_images(
-            pixels, [row.label for row in rows], class_names=train.class_names, split="synthetic"
-        ),
+        drawn=LabelledSet.from_images(pixels, labels, class_names=train.class_names, split="synthetic"),
         image_seconds=sum(took for _, took in drawn) / len(rows),
         strength=float(np.mean([row.strength for row in rows])),
         started=started,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from understudy.core.device_memory import free_bytes
+from understudy.core.host_memory import ImageMemory
 from understudy.core.listing import listed, shortened
 from understudy.core.progress import Observer
 from understudy.core.threads import use_threads
@@ -158,6 +159,7 @@ def splits_and_captioned_sets(
     """
     check_names(settings)
     use_threads(settings.compute.threads)
+    ImageMemory(settings.data.memory).use()
     splits = load_splits(settings.data, seed=settings.seed, observer=observer)
     captions = settings.captions if settings.captions.source != "model" else CaptionSettings()
     captioned = caption_sets(

@@ -48,7 +48,7 @@ class Pool:
     declared: tuple[RealSplit | None, ...]
     fingerprints: Fingerprints
     prompt_names: tuple[str, ...]
-    skipped: tuple[tuple[str, str], ...]
+    skipped: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     lost: tuple[RealSplit, ...] = ()
@@ -75,9 +75,17 @@ def read_pool(contents: Contents, settings: DataSettings, observer: Observer | N
         [(item.path, each) for item, each in zip(items, found.levels, strict=True)], settings
     )
     rows = _scaled_rows(found, ranges)
+    pool = _labelled(found, rows, contents, settings)
+    notes, lost = contents.notes + levels + pool.notes, sorted(found.bad_splits.difference(pool.declared))
+    return replace(pool, skipped=tuple(bad), notes=notes, left_out=left_out, lost=tuple(lost))
+
+
+def _labelled(found: _Read, rows: np.ndarray, contents: Contents, settings: DataSettings) -> Pool:
+    """The items that have a label, with the names of their classes."""
+    items = found.items
     given = [None if is_missing(item.label) else item.label for item in items]
     unlabelled = [item.path for item, label in zip(items, given, strict=True) if label is None]
-    notes = contents.notes + levels + _left_out(unlabelled, len(items), settings)
+    notes = _left_out(unlabelled, len(items), settings)
     kept = np.array([index for index, label in enumerate(given) if label is not None], dtype=np.int64)
     items, labels = [items[index] for index in kept], [label for label in given if label is not None]
     if not items:
@@ -99,9 +107,7 @@ def read_pool(contents: Contents, settings: DataSettings, observer: Observer | N
         provenance={"source_path": [item.path for item in items]},
     )
     declared = tuple(item.split for item in items)
-    notes += classes.notes + words
-    lost = tuple(sorted(found.bad_splits.difference(declared)))
-    return Pool(images, declared, prints, prompt_names, tuple(bad), notes, left_out, lost)
+    return Pool(images, declared, prints, prompt_names, notes=notes + classes.notes + words)
 
 
 @final

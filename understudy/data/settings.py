@@ -75,6 +75,9 @@ class DataSettings(Section):
     blurred, noisy or resized. They stay in one split; where the source has splits, they are counted.
     `false` for different images that look alike, such as those of a fixed camera, and to save time: 100,000
     images take about 140 CPU seconds, and photographs a third as long again."""
+    memory: float | None = setting(None, gt=0, decides="nothing")
+    """Memory for decoded images, in GB: more of them are kept in a file for temporary data, in the folder
+    that `TMPDIR` names. If not set, half of what is free."""
     max_pixels: int = setting(100_000_000, ge=1)
     """Refuse images with more pixels than this, as protection against decompression bombs."""
     licence: str | None = setting(None, pattern=LICENCE_PATTERN, decides="card")

@@ -7,10 +7,9 @@ import re
 from collections.abc import Collection
 from pathlib import Path
 
-import psutil
-
 from understudy.core.device_memory import free_bytes
 from understudy.core.errors import InputError
+from understudy.core.host_memory import free_host_bytes
 from understudy.core.weight_files import READ_WEIGHTS, shapes_in, weights_in
 from understudy.generators.foreign import CHECKPOINT_PARTS, DENOISERS, INDEX
 from understudy.generators.pipeline_kind import is_flow, stated
@@ -31,7 +30,7 @@ def check_room(settings: GeneratorSettings) -> None:
         InputError: if they do not fit.
     """
     need = bytes_of_weights(settings)
-    free = psutil.virtual_memory().available
+    free = free_host_bytes()
     if need > free:
         raise InputError(
             f"the pipeline {settings.name} needs at least {need / 1e9:.1f} GB of memory for its weights, but "

@@ -14,10 +14,9 @@ from understudy.adaptation.adapter import (
 )
 from understudy.adaptation.methods import METHODS
 from understudy.core.errors import InputError
-from understudy.core.progress import Observer
 from understudy.data.captions.captions import caption_sets, captions_of
 from understudy.data.labelled_set import LabelledSet
-from understudy.data.load import Splits, load_splits
+from understudy.data.load import Splits
 from understudy.generators.generator import Generator, adaptable
 from understudy.generators.load import check_generator, give_back, load_generator
 from understudy.generators.mini.tokenizer import MAX_LENGTH
@@ -83,17 +82,6 @@ def check_names(settings: Settings, *, finished: Sequence[str] = ()) -> None:
             raise InputError(
                 f"scale.arms must be arms without strategies, got {name!r}: give {name.partition('@')[0]!r}"
             )
-
-
-def validated_splits(settings: Settings, *, device: str, observer: Observer | None = None) -> Splits:
-    """Read and split the real images, and check that the settings fit them; a bar shows the reading.
-
-    Raises:
-        InputError: if the data are unusable, or the settings do not fit them.
-    """
-    splits = load_splits(settings.data, seed=settings.seed, observer=observer)
-    check_fits(settings, splits, device=device)
-    return splits
 
 
 def check_fits(settings: Settings, splits: Splits, *, device: str) -> None:

@@ -20,11 +20,11 @@ from understudy.core.progress import Observer
 from understudy.core.provenance import environment
 from understudy.data.image_kind import ImageKind, look_at
 from understudy.data.labelled_set import LabelledSet
-from understudy.data.load import Splits
+from understudy.data.load import Splits, load_splits
 from understudy.evaluation.encoders import Encoder, auto_encoder, load_encoder
 from understudy.evaluation.feature_cache import FeatureCache
 from understudy.generators.generator import Generator
-from understudy.pipeline.checks import validated_splits
+from understudy.pipeline.checks import check_fits
 from understudy.pipeline.classifiers import Classifiers
 from understudy.pipeline.folder import RunFolder
 from understudy.pipeline.generators import Generators
@@ -70,6 +70,7 @@ class Run:
             root=self.path.absolute(),
             compute=self.settings.compute,
             device=self.device,
+            memory=self.settings.data.memory,
             say=self.observer.say,
         )
 
@@ -114,7 +115,9 @@ class Run:
     @cached_property
     def splits(self) -> Splits:
         """The real images, read, split and checked against the settings."""
-        return validated_splits(self.settings, device=self.device, observer=self.observer)
+        splits = load_splits(self.settings.data, seed=self.settings.seed, observer=self.observer)
+        check_fits(self.settings, splits, device=self.device)
+        return splits
 
     @cached_property
     def train(self) -> LabelledSet:

@@ -12,6 +12,7 @@ from typing import Any
 
 from understudy.core.errors import InputError
 from understudy.core.executors.do import check_executor, check_one_process
+from understudy.core.host_memory import ImageMemory
 from understudy.core.lock import FolderLock
 from understudy.core.processes import Processes
 from understudy.core.progress import Observer, Silent
@@ -122,8 +123,7 @@ def run(
         InputError: for settings or data that do not fit, or a folder in which another process works; the
             folder is left unchanged.
     """
-    forget_peak_memory()
-    use_threads(settings.compute.threads)
+    _use_machine(settings)
     check_one_process(settings.compute)
     check_names(with_kept_files(settings, out), finished=_finished(settings, out, device))
     last, processes = STAGE_NAMES.index(until), Processes()
@@ -155,6 +155,13 @@ def run(
     if until == "report":
         return finished_results(this.folder)
     return {name: this.folder.record(name) for name in STAGE_NAMES[: last + 1]}
+
+
+def _use_machine(settings: Settings) -> None:
+    """Take no more threads and memory than the settings allow."""
+    forget_peak_memory()
+    use_threads(settings.compute.threads)
+    ImageMemory(settings.data.memory).use()
 
 
 def _finished(settings: Settings, out: Path, device: str) -> list[str]:

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from understudy.core.device_memory import free_bytes
 from understudy.core.errors import InputError
+from understudy.data.decoded_images import DecodedImages, decoded
 from understudy.data.labelled_set import LabelledSet
 from understudy.functional.allocation import first_of_each_class
 from understudy.functional.transfer import sent
-from understudy.training.classifier import pixels_of
 from understudy.training.data import TrainingData
 from understudy.training.settings import Phase
 
@@ -27,21 +27,20 @@ class Images:
     """The images of a phase, real images first.
 
     Attributes:
-        pixels: uint8 (N, 3, H, W), on the device of the model or, if they are too many for it, on the CPU.
+        pixels: uint8 (N, 3, H, W), on a GPU that has room for them; otherwise decoded images.
         labels: int64 (N,), on the device of the model.
         num_real: number of real images.
         quota: synthetic images per class in use at once, if the phase refreshes them; None if all are in use.
-        unlabelled: real train images, without labels, for batch statistics only, uint8 (M, 3, H, W), where
-            ``pixels`` are.
+        unlabelled: real train images, without labels, for batch statistics only, where ``pixels`` are.
         strengths: strength of each synthetic image, (N - num_real,), on the CPU, if the phase orders them by
             it.
     """
 
-    pixels: Tensor
+    pixels: Tensor | DecodedImages
     labels: Tensor
     num_real: int
     quota: np.ndarray | None = None
-    unlabelled: Tensor | None = None
+    unlabelled: Tensor | DecodedImages | None = None
     strengths: Tensor | None = None
 
     @property
@@ -55,10 +54,12 @@ class Images:
         Args:
             batch: image numbers, int64 (B,), on the CPU.
         """
-        numbers = sent(batch, self.device)
-        if self.pixels.device == self.device:
-            return self.pixels[numbers], numbers
-        return sent(self.pixels[batch], self.device, pinned=True), numbers
+        return chosen_pixels(self.pixels, batch, self.device), sent(batch, self.device)
+
+    @property
+    def size(self) -> int:
+        """Width and height in pixels."""
+        return self.pixels.size if isinstance(self.pixels, DecodedImages) else self.pixels.shape[-1]
 
     @property
     def num_synthetic(self) -> int:
@@ -100,10 +101,10 @@ def phase_images(phase: Phase, data: TrainingData, *, size: int, device: str) ->
         phase: decides which images are used, and whether they are refreshed.
         data: the images that the arm learns from.
         size: width and height in pixels.
-        device: of the model. Pixels that would take more than half of its free memory stay on the CPU.
+        device: of the model. Pixels that would take more than half of its free memory stay where they are.
     """
     sets = _sets(phase, data)
-    pixels = torch.cat([pixels_of(images, size) for images in sets])
+    pixels = DecodedImages.joined([decoded(images, size) for images in sets])
     labels = torch.from_numpy(np.concatenate([images.labels for images in sets]))
     strengths = _strengths(data.synthetic) if phase.order == "descending-strength" else None
     num_real = len(data.train) if phase.data != "synthetic" else 0
@@ -111,20 +112,30 @@ def phase_images(phase: Phase, data: TrainingData, *, size: int, device: str) ->
     if data.quota is not None and phase.data != "real" and refreshed is None:
         in_use = num_real + first_of_each_class(labels[num_real:].numpy(), data.quota)
         kept = np.concatenate([np.arange(num_real), in_use])
-        pixels, labels = pixels[kept], labels[kept]
+        pixels, labels = pixels.select(kept), labels[kept]
         strengths = None if strengths is None else strengths[in_use - num_real]
     for_statistics = phase.auxiliary_batch_norm != "none" and not num_real
-    unlabelled = pixels_of(data.train, size) if for_statistics else pixels[:0]
-    free = free_bytes(device)
-    place = device if free is None or pixels.nbytes + unlabelled.nbytes < free / 2 else "cpu"
-    return Images(
-        pixels.to(place),
-        labels.to(device),
-        num_real,
-        refreshed,
-        unlabelled.to(place) if for_statistics else None,
-        strengths,
-    )
+    unlabelled = decoded(data.train, size) if for_statistics else pixels.select(np.arange(0))
+    free, need = free_bytes(device), pixels.num_bytes + unlabelled.num_bytes
+    is_moved = device != "cpu" and (free is None or need < free / 2)
+    placed = [torch.from_numpy(each[:]).to(device) if is_moved else each for each in (pixels, unlabelled)]
+    statistics = placed[1] if for_statistics else None
+    return Images(placed[0], labels.to(device), num_real, refreshed, statistics, strengths)
+
+
+def chosen_pixels(pixels: Tensor | DecodedImages, numbers: Tensor, device: torch.device) -> Tensor:
+    """Some images on a device, uint8 (B, 3, H, W), wherever all of them are.
+
+    Args:
+        pixels: N images.
+        numbers: which of them, int64 (B,), on the CPU.
+        device: of the result.
+    """
+    if isinstance(pixels, DecodedImages):
+        return sent(torch.from_numpy(pixels[numbers.numpy()]), device, pinned=True)
+    if pixels.device == device:
+        return pixels[sent(numbers, device)]
+    return sent(pixels[numbers], device, pinned=True)
 
 
 def _strengths(synthetic: LabelledSet | None) -> Tensor:

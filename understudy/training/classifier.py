@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, final
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import safetensors
@@ -18,6 +17,7 @@ from torch import Tensor
 from understudy.core.errors import InputError, first_line
 from understudy.core.files import check_tensors, read_json, write_atomically, write_json
 from understudy.core.micro_batch import MicroBatch
+from understudy.data.decoded_images import decoded
 from understudy.data.labelled_set import LabelledSet
 from understudy.functional.balanced_accuracy import balanced_standard_error
 from understudy.functional.class_means import balanced_accuracy_terms
@@ -26,19 +26,6 @@ from understudy.training.backbones import Backbone, seeded_globals
 from understudy.training.precision import Precision, precision_of
 
 _BATCH_SIZE = 256
-# Sets never change, so each is decoded only once per size while it is in use.
-_PIXELS: WeakKeyDictionary[LabelledSet, dict[int, Tensor]] = WeakKeyDictionary()
-
-
-def pixels_of(data: LabelledSet, size: int) -> Tensor:
-    """All images of a set at one size, uint8 (N, 3, size, size).
-
-    The tensor is kept while the set lives, so it must not be changed.
-    """
-    kept = _PIXELS.setdefault(data, {})
-    if size not in kept:
-        kept[size] = torch.from_numpy(data.pixels(size))
-    return kept[size]
 
 
 @final
@@ -89,10 +76,11 @@ class TrainedClassifier:
     ) -> Tensor:
         """Outputs of a part of the network for every image, float64 (N, D)."""
         precision.laid_out(self.backbone.model.eval())
-        everything = pixels_of(data, self.backbone.input_size)
+        everything = decoded(data, self.backbone.input_size)
 
         def outputs(size: int) -> Tensor:
-            parts = (sent(part, self.device, pinned=True) for part in everything.split(size))
+            places = (slice(start, start + size) for start in range(0, max(1, len(data)), size))
+            parts = (sent(torch.from_numpy(everything[some]), self.device, pinned=True) for some in places)
             with precision.computing():
                 return torch.cat(
                     [network(precision.arranged(self.backbone.normalise(part))).float() for part in parts]

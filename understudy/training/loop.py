@@ -20,7 +20,13 @@ from understudy.training.accumulation import Gradients, micro_batch_of
 from understudy.training.augmentations import AUGMENTATIONS
 from understudy.training.auxiliary_batch_norm import AuxiliaryBatchNorm, estimate_statistics
 from understudy.training.backbones import Backbone
-from understudy.training.batches import Images, batches_of, real_first, treats_differently
+from understudy.training.batches import (
+    Images,
+    batches_of,
+    chosen_pixels,
+    real_first,
+    treats_differently,
+)
 from understudy.training.classifier import TrainedClassifier
 from understudy.training.guides import Guides
 from understudy.training.heads import begin_head
@@ -105,7 +111,7 @@ def train_phase(
             mix, if the share of real images rounds to none or all of a batch, or if auxiliary batch norm is
             set for a network without batch norm.
     """
-    precision = precision_of(images.device, images.pixels.shape[-1])
+    precision = precision_of(images.device, images.size)
     begin_head(backbone, images, phase, batch_size=settings.batch_size)
     model, augment = precision.laid_out(backbone.model), AUGMENTATIONS[settings.augmentation]
     targets = targets_of(images.labels, phase, model)
@@ -174,10 +180,10 @@ def _end_auxiliary(
     auxiliary.remove()
     if not images.num_real:
         assert images.unlabelled is not None, "real images for the statistics"
-        parts = images.unlabelled.tensor_split(math.ceil(len(images.unlabelled) / batch_size))
-        estimate_statistics(
-            backbone.model, (backbone.normalise(sent(part, images.device, pinned=True)) for part in parts)
-        )
+        numbers = torch.arange(len(images.unlabelled))
+        parts = numbers.tensor_split(math.ceil(len(numbers) / batch_size))
+        pixels = (chosen_pixels(images.unlabelled, part, images.device) for part in parts)
+        estimate_statistics(backbone.model, map(backbone.normalise, pixels))
 
 
 def _order(

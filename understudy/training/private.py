@@ -15,10 +15,11 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from understudy.core.errors import InputError
+from understudy.data.decoded_images import decoded
 from understudy.data.labelled_set import LabelledSet
 from understudy.training.augmentations import AUGMENTATIONS
 from understudy.training.backbones import Backbone, build_backbone, seeded_globals
-from understudy.training.classifier import TrainedClassifier, pixels_of
+from understudy.training.classifier import TrainedClassifier
 from understudy.training.loop import DivergedError, phase_rng
 from understudy.training.optimisers import build_optimiser
 from understudy.training.schedules import SCHEDULES
@@ -114,15 +115,15 @@ def fit_private(
     rng = phase_rng(seed, 0)
     optimiser = _private_optimiser(opacus, model, settings, promise, rng)
     augment, schedule = AUGMENTATIONS[settings.augmentation], SCHEDULES[settings.schedule]
-    pixels = pixels_of(train, backbone.input_size).to(device)
+    images = decoded(train, backbone.input_size)
     labels = torch.from_numpy(train.labels).to(device)
     for step in range(settings.steps):
-        chosen = (torch.rand(len(train), generator=rng) < rate).nonzero()[:, 0].to(device)
+        chosen = (torch.rand(len(train), generator=rng) < rate).nonzero()[:, 0]
         for group in optimiser.param_groups:
             group["lr"] = settings.learning_rate * schedule(step, settings.steps)
-        x = augment(pixels[chosen], backbone.normalise, rng)
+        x = augment(torch.from_numpy(images[chosen.numpy()]).to(device), backbone.normalise, rng)
         optimiser.zero_grad()
-        _set_gradients(model, x, labels[chosen], label_smoothing=settings.label_smoothing)
+        _set_gradients(model, x, labels[chosen.to(device)], label_smoothing=settings.label_smoothing)
         optimiser.step()
         yield 1
     return TrainedClassifier(backbone, train.class_names, device), promise

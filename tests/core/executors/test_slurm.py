@@ -11,6 +11,7 @@ from tiny_jobs import Copy, Failing, Flaky, Note, terms
 from understudy.core.errors import InputError
 from understudy.core.executors import slurm
 from understudy.core.executors.do import check_executor, do_jobs
+from understudy.core.host_memory import ImageMemory
 from understudy.core.registry import Registry
 
 # The executors of submitit that need no SLURM leave files and pipes open.
@@ -78,7 +79,7 @@ def test_a_task_that_slurm_puts_back_into_the_queue_goes_on(tmp_path, monkeypatc
     jobs = [Note(tmp_path / str(number)) for number in range(3)]
     jobs[0].path.write_text("by the task before it was stopped")
     (tmp_path / "jobs").write_bytes(slurm.pack(jobs, tmp_path))
-    slurm._run(slurm._Share(folder=tmp_path, root=tmp_path, worker=0, of=1, threads=1))
+    slurm._run(slurm._Share(folder=tmp_path, root=tmp_path, worker=0, of=1, threads=1, memory=ImageMemory()))
     assert all(job.is_done for job in jobs)
     assert jobs[0].path.read_text() == "by the task before it was stopped"
 

@@ -22,12 +22,14 @@ class Terms:
         root: folder of the run, which holds all files that jobs read and write; an absolute path.
         compute: number of workers and so on.
         device: torch device.
+        memory: gigabytes for decoded images, of all workers of a machine; None for a share of what is free.
         say: receives messages for the user.
     """
 
     root: Path
     compute: ComputeSettings
     device: str
+    memory: float | None = None
     say: Callable[[str], object] = lambda line: None
 
 

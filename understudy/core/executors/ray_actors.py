@@ -25,6 +25,7 @@ from understudy.core.executors.job import Job
 from understudy.core.executors.packing import contents, pack, put
 from understudy.core.executors.ray_cluster import Share, check_alike, connect, share_of
 from understudy.core.executors.ray_worker import Board, RayWorker, Task
+from understudy.core.host_memory import ImageMemory
 
 _DEATHS = 10
 """Actors that may die over one job before it stops the run; on spot machines that is no fault of the job."""
@@ -117,6 +118,7 @@ def _task(
         stored=stored,
         common=frozenset(common),
         threads=threads,
+        memory=ImageMemory(terms.memory, len(handles)),
         cwd=Path.cwd(),
         board=board,
     )

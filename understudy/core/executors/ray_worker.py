@@ -14,6 +14,7 @@ from typing import Any, final
 from understudy.core.executors.job import Job
 from understudy.core.executors.packing import contents, put, unpack
 from understudy.core.executors.progress_slots import Slot, work
+from understudy.core.host_memory import ImageMemory
 from understudy.core.micro_batch import release
 from understudy.core.provenance import environment
 from understudy.core.threads import use_threads, wait_passively
@@ -31,6 +32,7 @@ class Task:
         stored: reference to the packed jobs, and to the files that all of them read, in the object store.
         common: paths of these files.
         threads: of each actor.
+        memory: of each actor, for decoded images.
         cwd: current folder of the process that asks; paths outside the run may be relative to it.
         board: actor of :class:`Board`.
     """
@@ -41,6 +43,7 @@ class Task:
     stored: tuple[Any, Any]
     common: frozenset[Path]
     threads: int
+    memory: ImageMemory
     cwd: Path
     board: Any
 
@@ -93,6 +96,7 @@ class RayWorker:
         if task.key != self._key:
             self._open(task, *ray.get(list(task.stored)))
         use_threads(task.threads)
+        task.memory.use()
         root = self._scratch or task.root
         put(files, root)
         before = _times(root) if self._scratch else {}

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -24,6 +24,7 @@ from understudy.core.executors.job import Job
 from understudy.core.executors.packing import pack, unpack
 from understudy.core.executors.progress_slots import SLOT, slot_in, total_of, work
 from understudy.core.files import read_json, write_json, write_text
+from understudy.core.host_memory import ImageMemory
 from understudy.core.threads import use_threads, wait_passively
 
 _JOBS = "jobs"  # name of the file with the packed jobs
@@ -98,10 +99,15 @@ def _submit(folder: Path, jobs: Sequence[Job], terms: Terms) -> list[Any]:
     folder.mkdir(parents=True)
     (folder / _JOBS).write_bytes(pack(jobs, terms.root))
     number, threads = min(terms.compute.workers or 1, len(jobs)), terms.compute.threads or 1
-    shares = [
-        _Share(folder=folder, root=terms.root, worker=worker, of=number, threads=threads)
-        for worker in range(number)
-    ]
+    first = _Share(
+        folder=folder,
+        root=terms.root,
+        worker=0,
+        of=number,
+        threads=threads,
+        memory=ImageMemory(terms.memory),
+    )
+    shares = [replace(first, worker=worker) for worker in range(number)]
     gpus = int(terms.compute.gpus_per_worker) if terms.device.startswith("cuda") else 0
     executor = submitit.AutoExecutor(folder=folder, cluster=_cluster)
     try:
@@ -173,6 +179,7 @@ class _Share:
         root: folder of the run.
         worker, of: number of the task, and of all tasks.
         threads: of the task.
+        memory: of the task, for decoded images.
     """
 
     folder: Path
@@ -180,12 +187,14 @@ class _Share:
     worker: int
     of: int
     threads: int
+    memory: ImageMemory
 
 
 def _run(share: _Share) -> None:
     """Do a share of the jobs on a node; a job that fails does not keep the others from being done."""
     wait_passively()
     use_threads(share.threads)
+    share.memory.use()
     progress = slot_in(share.folder / f"{SLOT}{share.worker}")
     jobs = unpack((share.folder / _JOBS).read_bytes(), share.root)
     for index in range(share.worker, len(jobs), share.of):

@@ -22,6 +22,7 @@ from understudy.core.executors.executor import EXECUTORS, Terms, check_names_kno
 from understudy.core.executors.job import Job
 from understudy.core.executors.packing import pack, unpack
 from understudy.core.executors.progress_slots import SLOT, slot_in, total_of, work
+from understudy.core.host_memory import ImageMemory, free_host_bytes
 from understudy.core.micro_batch import release
 from understudy.core.registry import Registry
 from understudy.core.settings import ComputeSettings
@@ -89,7 +90,7 @@ def num_workers(compute: ComputeSettings, device: str) -> int:
 
 def _room() -> int:
     """Processes for which there is memory, if each needs as much as this one."""
-    return int(psutil.virtual_memory().available // psutil.Process().memory_info().rss)
+    return int(free_host_bytes() // psutil.Process().memory_info().rss)
 
 
 def visible_gpus() -> list[str]:
@@ -109,7 +110,8 @@ def in_processes(jobs: Sequence[Job], terms: Terms, number: int) -> Generator[in
     with tempfile.TemporaryDirectory(dir=terms.root, prefix=_FOLDER, ignore_cleanup_errors=True) as folder:
         Path(folder, _JOBS).write_bytes(pack(jobs, terms.root))
         threads = terms.compute.threads or max(1, num_cores() // number)
-        task = _Task(folder=Path(folder), root=terms.root, threads=threads)
+        memory = ImageMemory(terms.memory, number)
+        task = _Task(folder=Path(folder), root=terms.root, threads=threads, memory=memory)
         workers = [_WorkerProcess.get(slot, gpus[slot], task) for slot in range(min(number, len(jobs)))]
         try:
             yield from dispatch(jobs, workers, lambda: total_of(task.folder))
@@ -135,11 +137,13 @@ class _Task:
         folder: holds the packed jobs and the progress of each worker; no other list of jobs has the same.
         root: folder of the run.
         threads: of each worker.
+        memory: of each worker, for decoded images.
     """
 
     folder: Path
     root: Path
     threads: int
+    memory: ImageMemory
 
 
 @final
@@ -219,6 +223,7 @@ def _do(task: _Task, slot: int, index: int) -> None:
         _received.clear()
         _received[task.folder] = unpack((task.folder / _JOBS).read_bytes(), task.root)
     use_threads(task.threads)
+    task.memory.use()
     try:
         work(_received[task.folder][index], slot_in(task.folder / f"{SLOT}{slot}"))
     except Exception as error:
