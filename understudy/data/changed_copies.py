@@ -1,8 +1,9 @@
 """Find images that are the same picture, changed: flipped, turned, cropped, of other light, blurred or noisy.
 
 Every image is compared with every other by the low frequencies of its grey thumbnail, in the eight flips and
-turns of a square (:mod:`understudy.functional.orientations`), and as a crop. The most similar pairs are then
-moved, turned and scaled to fit (:mod:`understudy.functional.alignment`). They count as one picture if the
+turns of a square (:mod:`understudy.functional.orientations`), and as a crop; in large sets an index finds the
+most similar pairs (:mod:`understudy.data.alike_images`). These are then moved, turned and scaled to fit
+(:mod:`understudy.functional.alignment`). They count as one picture if the
 correlation is nearly 1, and so is the correlation of the details that remain once the surroundings of 7 x 7
 pixels are subtracted, compared with how alike the images of this set are anyway. Sets of similar images, such
 as digits, have pairs at all distances, and copies stand out from them by a gap: the limit is lowered until
@@ -16,15 +17,9 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.ndimage import uniform_filter
 
+from understudy.data.alike_images import alike_pairs
 from understudy.functional.alignment import agreement, align, scaling
-from understudy.functional.orientations import (
-    ORIENTATIONS,
-    low_frequencies,
-    most_alike,
-    oriented,
-    turned,
-    window,
-)
+from understudy.functional.orientations import ORIENTATIONS, low_frequencies, oriented, turned, window
 
 SIDE = 32
 """Width and height of the thumbnails, in pixels."""
@@ -72,8 +67,8 @@ def changed_copies(
     """
     whole, centre = low_frequencies(thumbnails), low_frequencies(thumbnails, part=_CROP)
     turns = [turned(whole, g) for g in ORIENTATIONS]
-    pairs = most_alike(whole, turns, symmetric=True, count=_PARTNERS, least=_LEAST_ALIKE)
-    crops = most_alike(
+    pairs = alike_pairs(whole, turns, symmetric=True, count=_PARTNERS, least=_LEAST_ALIKE)
+    crops = alike_pairs(
         whole, [turned(centre, g) for g in (0, 1)], symmetric=False, count=_PARTNERS, least=_LEAST_ALIKE
     )
     pairs = np.unique(np.concatenate([pairs, crops]), axis=0)
