@@ -398,7 +398,7 @@ def plan_of(train, counts, *, generator=None, prompt_names=("a cat", "a dog"), s
         seed=seed,
         visual=visual,
     )
-    return planner.rows(np.zeros(len(counts), dtype=np.int64), np.array(counts))
+    return list(planner.rows(np.zeros(len(counts), dtype=np.int64), np.array(counts)))
 
 
 @dataclass

@@ -28,6 +28,14 @@ def test_the_latest_values_are_remembered_as_far_as_they_fit(room, sizes):
             latest.pop(0)
 
 
+def test_a_cache_that_shrinks_forgets_all_but_the_latest():
+    recent = Recent[int](room=10, size=lambda value: value)
+    for size in (3, 4, 2):
+        recent.get(bytes([size]), lambda size=size: size)
+    recent.shrink(0)
+    assert [recent.get(bytes([size]), lambda: 0) for size in (5, 5, 3, 3)] == [0, 0, 0, 0]
+
+
 def test_a_remembered_image_can_be_changed_by_nobody():
     data = encode(np.full((3, 4, 4), 7, np.uint8))
     first = decode_once(data)

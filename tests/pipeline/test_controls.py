@@ -64,7 +64,7 @@ def test_a_control_of_a_recipe_can_be_drawn_or_is_refused(recipe, control, split
         prompt_names=splits.prompt_names,
         seed=0,
     )
-    rows = planner.rows(np.zeros(10, np.int64), np.full(10, 3))
+    rows = list(planner.rows(np.zeros(10, np.int64), np.full(10, 3)))
     assert len(rows) == 30
     assert not any("{" in row.prompt for row in rows)
 

@@ -25,7 +25,7 @@ def plan(train, counts, *, seed=0, visual="none", number=0, start=(0, 0), streng
         visual=visual,
         generator_number=number,
     )
-    return planner.rows(np.array(start), np.array(counts))
+    return list(planner.rows(np.array(start), np.array(counts)))
 
 
 def told_apart(data):
@@ -105,7 +105,7 @@ def test_prompts_are_checked_once_each(train):
         seed=0,
         visual="class-mean",
     )
-    planner.rows(np.zeros(2, dtype=np.int64), np.array([3, 3]))
+    planner.check(np.zeros(2, dtype=np.int64), np.array([3, 3]))
     assert generator.checked == [(["a photo of a cat", "a photo of a dog"], True), (["ugly"], False)]
 
 
@@ -291,3 +291,17 @@ def test_what_needs_real_images_says_so(options, reason, train):
     with pytest.raises(InputError, match=f"{reason}, and class 'dog' has none in the train split"):
         plan(cats, [1, 1], **options)
     assert len(plan(cats, [2, 0], **options)) == 2, "no image of the class is wanted"
+
+
+def test_rows_are_planned_and_written_a_part_at_a_time(train, tmp_path):
+    made = []
+
+    def counted(rows):
+        for row in rows:
+            made.append(len(list(tmp_path.iterdir())))
+            yield row
+
+    rows = plan(train, [5, 5])
+    paths = write_parts(counted(iter(rows)), tmp_path, part_size=4)
+    assert made == [0] * 4 + [1] * 4 + [2] * 2
+    assert [row for path in paths for row in read_part(path)] == rows

@@ -56,7 +56,7 @@ def supply(train):
 def numbers(images, label):
     return [
         number
-        for number, own in zip(images.table.column("number").to_pylist(), images.labels, strict=True)
+        for number, own in zip(images.provenance("number"), images.labels, strict=True)
         if own == label
     ]
 

@@ -129,13 +129,14 @@ def draw_a_few(
     )
     none, available = np.zeros(train.num_classes, dtype=np.int64), generator.available(train.class_names)
     wanted = _first_classes(train.num_classes, images, available)
-    rows, start = planner.rows(none, wanted), time.monotonic()
+    planner.check(none, wanted)
+    rows, start = list(planner.rows(none, wanted)), time.monotonic()
     # does not count as drawing: the first call includes set-up
     MicroBatch(1, work="drawing").fit(partial(draw_rows, generator, rows[:1], train=train))
     one = time.monotonic() - start
     if seconds is not None and len(rows) * one > seconds:
         wanted = _first_classes(train.num_classes, max(1, int(seconds / one)), available)
-        rows = planner.rows(none, wanted)
+        rows = list(planner.rows(none, wanted))
     at_once = MicroBatch(draw.batch_size, work="drawing")
     timed = partial(_timed_drawing, generator, train=train)
     drawn = [at_once.fit(partial(timed, batch)) for batch in batches(rows, draw.batch_size)]

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 _SPINS = "5000"
 """Looks at a flag before a waiting thread sleeps: a few microseconds, which is enough for most waits."""
@@ -53,6 +58,21 @@ def num_threads() -> int:
     import torch  # slow to import; commands that only list names do not need it
 
     return int(torch.get_num_threads())
+
+
+def in_threads(work: Callable[[T], R], parts: Iterable[T]) -> list[R]:
+    """The results of the parts, in order, with as many threads as torch has; for numpy, which waits little.
+
+    Results do not depend on the number of threads.
+    """
+    number = num_threads()
+    if number == 1:
+        return [work(part) for part in parts]
+    from threadpoolctl import threadpool_limits  # slow to import, and seldom needed
+
+    # Threads that start threads would wait for each other.
+    with threadpool_limits(1), ThreadPoolExecutor(number) as pool:
+        return list(pool.map(work, parts))
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.ndimage import uniform_filter
 
+from understudy.core.threads import in_threads
 from understudy.data.alike_images import alike_pairs
 from understudy.functional.alignment import agreement, align, scaling
 from understudy.functional.orientations import ORIENTATIONS, low_frequencies, oriented, turned, window
@@ -73,22 +74,27 @@ def changed_copies(
     )
     pairs = np.unique(np.concatenate([pairs, crops]), axis=0)
     usual = _usual_distance(whole, np.unique(pairs))
-    halves = np.concatenate(
-        [
-            _smoothed(_halved(part), times=1)
-            for part in np.split(thumbnails, range(_AT_ONCE, len(thumbnails), _AT_ONCE))
-        ]
-    )
-    share = np.full(len(pairs), np.inf)
-    for rows in np.split(np.arange(len(pairs)), range(_AT_ONCE, len(pairs), _AT_ONCE)):
-        i, j = pairs[rows].T
+    halves = np.concatenate(in_threads(lambda part: _smoothed(_halved(part), times=1), _parts(thumbnails)))
+
+    def shares(some_pairs: np.ndarray) -> np.ndarray:
+        """Distance of the details of each pair as a share of the usual one; infinite if they do not fit."""
+        i, j = some_pairs.T
         g, a = _coarse(halves, whole, centre, i, j)
         some = np.flatnonzero(np.isfinite(a).all(axis=(1, 2)))
         i, j = i[some], j[some]
         whole_distance, detail = _distances(thumbnails, i, j, g[some], a[some])
         relative = detail / np.maximum(np.minimum(usual[i], usual[j]), 1e-6)
-        share[rows[some]] = np.where(whole_distance <= most_different, relative, np.inf)
+        share = np.full(len(some_pairs), np.inf)
+        share[some] = np.where(whole_distance <= most_different, relative, np.inf)
+        return share
+
+    share = np.concatenate(in_threads(shares, _parts(pairs)))
     return pairs[share <= _limit(share, detail_shares)]
+
+
+def _parts(rows: np.ndarray) -> list[np.ndarray]:
+    """Rows in parts small enough for the cache."""
+    return np.split(rows, range(_AT_ONCE, len(rows), _AT_ONCE))
 
 
 def _limit(share: np.ndarray, limits: Sequence[float]) -> float:
@@ -160,9 +166,12 @@ def _usual_distance(whole: np.ndarray, images: np.ndarray) -> np.ndarray:
     if len(sample) <= nearest:
         usual[images] = _FARTHEST
         return usual
-    for rows in np.split(images, range(_AT_ONCE, len(images), _AT_ONCE)):
-        most = np.max([turned(whole[rows], g) @ sample.T for g in ORIENTATIONS], axis=0)
-        usual[rows] = _distance(np.partition(most, -nearest - 1, axis=1)[:, -nearest - 1])
+
+    def distances(some: np.ndarray) -> np.ndarray:
+        most = np.max([turned(whole[some], g) @ sample.T for g in ORIENTATIONS], axis=0)
+        return _distance(np.partition(most, -nearest - 1, axis=1)[:, -nearest - 1])
+
+    usual[images] = np.concatenate(in_threads(distances, _parts(images)))
     return np.minimum(usual, _FARTHEST)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from understudy.core.stop import ignore_stops
 from understudy.core.threads import num_threads
-from understudy.data.inspection import Inspected, inspect
+from understudy.data.inspection import Inspected, inspect, inspect_each_once
 from understudy.data.known_images import KnownImages
 from understudy.data.sources.source import Item
 
@@ -56,7 +56,7 @@ def _inspect_many(items: Iterator[Item], max_pixels: int) -> Iterator[Found]:
 def _pool(count: int, stack: ExitStack) -> Any:
     from loky import ProcessPoolExecutor  # slow to import, and needed for large sets alone
 
-    pool = ProcessPoolExecutor(count, initializer=ignore_stops)
+    pool = ProcessPoolExecutor(count, initializer=_begin)
     stack.callback(pool.shutdown, kill_workers=True)
     return pool
 
@@ -104,6 +104,12 @@ def _finished(part: _Part, max_pixels: int, known: KnownImages) -> Iterator[Foun
             fresh[item.data] = result
         yield item, result
     known.add(fresh)
+
+
+def _begin() -> None:
+    """Make a process a worker, which keeps no more memory than it needs."""
+    ignore_stops()
+    inspect_each_once()
 
 
 def _inspect(images: list[bytes], max_pixels: int) -> list[Inspected | str]:

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from understudy.data.decoding import open_image
-from understudy.data.labelled_set import decode_once, hash_once
+from understudy.data.labelled_set import decode_once, hash_once, remember_nothing
 from understudy.data.leaks import Print, perceptual
 from understudy.data.levels import Levels, kind_of, read_levels
 from understudy.data.recent import Recent
@@ -70,6 +70,12 @@ def inspect(data: bytes, max_pixels: int) -> str | Inspected:
         lows, highs = zip(*image.getextrema(), strict=True)
         levels = Levels(kind, min(lows), max(highs))
     return Inspected(levels, fingerprint_once(data, image), pixels, has_pages)
+
+
+def inspect_each_once() -> None:
+    """Remember nothing in this process, which is given every image once."""
+    remember_nothing()
+    _PRINTS.shrink(0)
 
 
 def _has_pages(opened: Image.Image) -> bool:

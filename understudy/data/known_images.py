@@ -19,7 +19,7 @@ from understudy.data.levels import Levels
 
 _RECORD = np.dtype(
     [
-        ("kind", "U14"),
+        ("kind", "S14"),
         ("low", "<f8"),
         ("high", "<f8"),
         ("bright", "<f8"),  # NaN if there is none
@@ -32,7 +32,7 @@ _RECORD = np.dtype(
     ]
 )
 _LAYOUT = 1  # to be raised when the record or the way to find it changes
-_MAKE = "CREATE TABLE IF NOT EXISTS images (key BLOB PRIMARY KEY, record BLOB) WITHOUT ROWID"
+_MAKE = "CREATE TABLE IF NOT EXISTS images (key BLOB PRIMARY KEY, record BLOB)"
 _ASK = "SELECT record FROM images WHERE key = ?"
 _ADD = "INSERT OR IGNORE INTO images VALUES (?, ?)"
 
@@ -42,7 +42,7 @@ class KnownImages:
     """A file that remembers what :func:`understudy.data.inspection.inspect` found, by the bytes of images.
 
     So it does not matter where an image lies or when it was copied, and a changed image is another one. The
-    file lies in the folder for caches, which ``XDG_CACHE_HOME`` names, has about 1.6 kB per image, and may be
+    file lies in the folder for caches, which ``XDG_CACHE_HOME`` names, has about 1.7 kB per image, and may be
     removed at any time. If it cannot be read or written, nothing is remembered.
     """
 
@@ -100,6 +100,6 @@ def _record(found: Inspected) -> bytes:
 def _inspected(record: bytes) -> Inspected:
     (row,) = np.frombuffer(record, dtype=_RECORD)
     bright = None if np.isnan(row["bright"]) else float(row["bright"])
-    levels = Levels(str(row["kind"]), float(row["low"]), float(row["high"]), bright)  # type: ignore[arg-type]
+    levels = Levels(row["kind"].decode(), float(row["low"]), float(row["high"]), bright)
     fingerprint = row["hash"].decode(), int(row["perceptual"]), row["thumbnail"], row["picture"]
     return Inspected(levels, fingerprint, int(row["pixels"]), bool(row["has_pages"]))

@@ -326,6 +326,12 @@ def hash_once(data: bytes, image: Image.Image | None = None) -> str:
     return _HASHES.get(data, lambda: pixel_hash(decode_once(data) if image is None else image))
 
 
+def remember_nothing() -> None:
+    """Remember neither decoded images nor hashes in this process, beyond the latest of each."""
+    _DECODED.shrink(0)
+    _HASHES.shrink(0)
+
+
 def encode(image: Image.Image | np.ndarray) -> bytes:
     """Lossless PNG bytes of a Pillow image or a uint8 array (3, H, W)."""
     if isinstance(image, np.ndarray):

@@ -117,11 +117,12 @@ class FingerprintRows:
 
     def columns(self, chosen: np.ndarray) -> tuple[tuple[str, ...], np.ndarray, np.ndarray, np.ndarray]:
         """What :class:`Fingerprints` holds of some rows besides ids; nothing may be appended afterwards."""
+        rows = slice(None) if np.array_equal(chosen, np.arange(len(self))) else chosen  # a slice is no copy
         return (
-            tuple(self._exact[row] for row in chosen.tolist()),
-            np.array(self._bits, dtype=np.uint64)[chosen],
-            np.frombuffer(self._thumbnails, dtype=np.uint8).reshape(-1, _SIDE * _SIDE)[chosen],
-            np.frombuffer(self._pictures, dtype=np.uint8).reshape(-1, SIDE, SIDE)[chosen],
+            tuple(np.array(self._exact, dtype=object)[rows].tolist()),
+            np.array(self._bits, dtype=np.uint64)[rows],
+            np.frombuffer(self._thumbnails, dtype=np.uint8).reshape(-1, _SIDE * _SIDE)[rows],
+            np.frombuffer(self._pictures, dtype=np.uint8).reshape(-1, SIDE, SIDE)[rows],
         )
 
 

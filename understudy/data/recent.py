@@ -36,6 +36,12 @@ class Recent(Generic[T]):
         self._values: OrderedDict[bytes, T] = OrderedDict()
         self._lock = Lock()
 
+    def shrink(self, room: int) -> None:
+        """Have less room from now on."""
+        with self._lock:
+            self._left -= self._room - room
+            self._room = room
+
     def get(self, data: bytes, find: Callable[[], T]) -> T:
         """The value of the image ``data``; ``find`` is called if it is not remembered."""
         key = hashlib.blake2b(data, digest_size=16).digest()

@@ -25,6 +25,7 @@ _SIDE = 6  # u and v are below
 _INSIDE = 0.6  # of the radius of the inscribed circle: from here on the window falls
 _FLAT = 0.5  # grey levels: an image whose low frequencies are weaker has nothing to compare
 _BLOCK = (128, 512)  # versions and images per block: their products fit into the cache
+_AT_ONCE = 4096  # images in floating point
 _U, _V = np.array([(u, v) for u in range(_SIDE) for v in range(_SIDE) if 0 < u * u + v * v <= 30]).T
 
 
@@ -56,6 +57,9 @@ def low_frequencies(images: np.ndarray, *, part: float = 1.0) -> np.ndarray:
     Returns:
         float32 (N, 29); 0 for flat images.
     """
+    blocks = range(0, len(images), _AT_ONCE)
+    if len(blocks) > 1:
+        return np.concatenate([low_frequencies(images[i : i + _AT_ONCE], part=part) for i in blocks])
     size = images.shape[1]
     places = (np.arange(size) - (size - 1) / 2) * part + (size - 1) / 2
     enlarge = np.clip(1 - np.abs(places[:, None] - np.arange(size)), 0, None).astype(np.float32)

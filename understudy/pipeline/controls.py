@@ -102,6 +102,6 @@ def _check_plan(arm: str, generator: Generator, control: Settings, splits: Split
     )
     none = np.zeros(splits.train.num_classes, dtype=np.int64)
     try:
-        planner.rows(none, none + 1)
+        planner.check(none, none + 1)
     except InputError as error:
         raise InputError(f"the images of the arm {arm!r} cannot be drawn: {error}") from None

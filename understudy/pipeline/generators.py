@@ -178,7 +178,7 @@ class Generators:
         add_adapter_or_tokens(generator, self.settings, num_classes=self.train.num_classes)
         generator.learn_classes(self.prompt_names, seed=self.settings.seed)
         quota = quotas(self.train, self.settings.draw)
-        self._planner(generator, self.settings.draw, number=0, adapter="").rows(np.zeros_like(quota), quota)
+        self._planner(generator, self.settings.draw, number=0, adapter="").check(np.zeros_like(quota), quota)
 
     def _planner(self, generator: Generator, draw: DrawSettings, *, number: int, adapter: str) -> Planner:
         prompts = {"prompt": self._kept(draw.prompt), "negative_prompt": self._kept(draw.negative_prompt)}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import MISSING, asdict, dataclass, fields, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import MISSING, dataclass, fields, replace
 from functools import cached_property, partial
+from itertools import islice
 from pathlib import Path
 from typing import final
 
@@ -20,6 +21,8 @@ from understudy.data.labelled_set import LabelledSet
 from understudy.generators.generator import Generator, PlanRow
 from understudy.generators.prompts import choose, fill, read_templates
 from understudy.sampling.settings import DrawSettings
+
+_COLUMNS = tuple(field.name for field in fields(PlanRow))
 
 
 def quotas(train: LabelledSet, settings: DrawSettings) -> np.ndarray:
@@ -67,8 +70,8 @@ class Planner:
     adapter: str = ""
     precision: str = "float32"
 
-    def rows(self, start: np.ndarray, stop: np.ndarray) -> list[PlanRow]:
-        """Rows for the images ``start`` to ``stop`` of each class, classes in order.
+    def rows(self, start: np.ndarray, stop: np.ndarray) -> Iterator[PlanRow]:
+        """Rows for the images ``start`` to ``stop`` of each class, classes in order, one at a time.
 
         Args:
             start: number of each class's first image, int (num_classes,).
@@ -76,25 +79,32 @@ class Planner:
 
         Raises:
             InputError: for a set that is not the train split, a class without a real image where one is
-                needed, or a prompt, sampler or start that does not fit the generator.
+                needed, or a sampler or start that does not fit the generator.
         """
         self.train.check_split("train", purpose="planning what to draw")
         _ = self._strengths  # reports a sampler that does not fit the generator, before anything else
-        rows = [
-            row
-            for label in range(len(stop))
-            for row in self._class_rows(label, int(start[label]), int(stop[label]))
-        ]
-        self.generator.check_prompts(sorted({row.prompt for row in rows}), keep_last=self.visual != "none")
-        self.generator.check_prompts(sorted({row.negative_prompt for row in rows}), keep_last=False)
-        return rows
+        for label in range(len(stop)):
+            yield from self._class_rows(label, int(start[label]), int(stop[label]))
 
-    def _class_rows(self, label: int, start: int, stop: int) -> list[PlanRow]:
+    def check(self, start: np.ndarray, stop: np.ndarray) -> None:
+        """Check that all these rows can be planned, and that the generator can read their prompts.
+
+        Raises:
+            InputError: as :meth:`rows`, and for a prompt that does not fit the generator.
+        """
+        prompts, negatives = set[str](), set[str]()
+        for row in self.rows(start, stop):
+            prompts.add(row.prompt)
+            negatives.add(row.negative_prompt)
+        self.generator.check_prompts(sorted(prompts), keep_last=self.visual != "none")
+        self.generator.check_prompts(sorted(negatives), keep_last=False)
+
+    def _class_rows(self, label: int, start: int, stop: int) -> Iterator[PlanRow]:
         images = np.flatnonzero(self.train.labels == label)
         if stop and not len(images):
             self._check_without_images(self.train.class_names[label])
         pairing = _Pairing(images, self.settings.pairing, (self.seed, label, self.generator_number))
-        return [self._row(label, number, pairing) for number in range(start, stop)]
+        return (self._row(label, number, pairing) for number in range(start, stop))
 
     def _check_without_images(self, class_name: str) -> None:
         """Check that a class without train images needs only its name to be drawn."""
@@ -217,8 +227,10 @@ class _Pairing:
         return np.random.default_rng(words).permutation(self._images)
 
 
-def write_parts(rows: Sequence[PlanRow], folder: Path, *, part_size: int) -> list[Path]:
+def write_parts(rows: Iterable[PlanRow], folder: Path, *, part_size: int) -> list[Path]:
     """Write ``part-00000.parquet`` and so on, ``part_size`` rows each, and return their paths.
+
+    The rows of one part are in memory at a time.
 
     Existing parts are kept; they must hold the same rows, but may name another precision, which then counts:
     with ``draw.precision=auto`` it follows from the machine that made the plan.
@@ -226,15 +238,14 @@ def write_parts(rows: Sequence[PlanRow], folder: Path, *, part_size: int) -> lis
     Raises:
         InputError: if an existing part differs.
     """
-    paths = []
-    for number, start in enumerate(range(0, len(rows), part_size)):
-        path = folder / f"part-{number:05d}.parquet"
-        part = list(rows[start : start + part_size])
+    waiting, paths = iter(rows), list[Path]()
+    while part := list(islice(waiting, part_size)):
+        path = folder / f"part-{len(paths):05d}.parquet"
         if path.exists():
             if _without_precision(read_part(path)) != _without_precision(part):
                 raise InputError(f"{path} holds a different plan: choose another --out")
         else:
-            table = pa.Table.from_pylist([asdict(row) for row in part])
+            table = pa.table({name: [getattr(row, name) for row in part] for name in _COLUMNS})
             write_atomically(path, partial(pq.write_table, table))
         paths.append(path)
     return paths
@@ -258,7 +269,7 @@ def read_part(path: Path) -> list[PlanRow]:
     """
     with readable(path, mend=REMOVE):
         table = pq.read_table(path)
-    names = [field.name for field in fields(PlanRow) if field.name in table.column_names]
+    names = [name for name in _COLUMNS if name in table.column_names]
     required = {field.name for field in fields(PlanRow) if field.default is MISSING}
     if missing := sorted(required - set(names)):
         raise InputError(

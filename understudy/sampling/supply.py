@@ -99,9 +99,12 @@ class Supply:
         if not counts_file.exists():
             write_json(counts_file, np.maximum(start, wanted).tolist())
         stop = np.array(read_list(counts_file, mend=REMOVE), dtype=np.int64)
-        rows, images = self._planner().rows(start, stop), self._folder / "images" / name
-        plans = write_parts(rows, self._folder / "plan" / name, part_size=self._part_size)
-        self._draw(name, plans, images, total=len(rows))
+        planner, images, total = self._planner(), self._folder / "images" / name, int((stop - start).sum())
+        folder = self._folder / "plan" / name
+        if len(list(folder.glob("part-*.parquet"))) * self._part_size < total:
+            planner.check(start, stop)
+        plans = write_parts(planner.rows(start, stop), folder, part_size=self._part_size)
+        self._draw(name, plans, images, total=total)
         return stop, load_parts(images, plans)
 
     def _draw(self, name: str, plans: Sequence[Path], images: Path, *, total: int) -> None:
