@@ -55,9 +55,7 @@ def supply(train):
 
 def numbers(images, label):
     return [
-        number
-        for number, own in zip(images.provenance("number"), images.labels, strict=True)
-        if own == label
+        number for number, own in zip(images.provenance("number"), images.labels, strict=True) if own == label
     ]
 
 

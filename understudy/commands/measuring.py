@@ -187,8 +187,8 @@ def measure(settings: Settings, few: FewImages, *, device: str) -> Measured:
     if learns_words(settings):  # adapting adds these words
         generator = load_generator(settings.generator, device=device)
     data = AdaptData(
-        train=few.captioned[0],
-        val=few.captioned[1],
+        train=cost.some_of(few.captioned[0]),
+        val=cost.some_of(few.captioned[1]),
         prompt_names=splits.prompt_names,
         encoders=term_encoders(settings, device=device),
     )

@@ -16,6 +16,7 @@ from understudy.settings import Settings
 from understudy.training.backbones import pretrained_classifier
 from understudy.training.classifier import TrainedClassifier
 
+_MOST_IMAGES = 4000  # of all classes
 _TO_COMPARE_WITH = 20  # train images of each class whose mean feature stands for the class
 
 
@@ -61,4 +62,6 @@ def _near_their_class(network: TrainedClassifier, train: LabelledSet, data: Labe
 
 
 def _first(data: LabelledSet, per_class: int) -> LabelledSet:
+    """The first images of each class; fewer if the classes are many."""
+    per_class = min(per_class, max(1, _MOST_IMAGES // data.num_classes))
     return data.select(first_of_each_class(data.labels, np.full(data.num_classes, per_class)))

@@ -113,8 +113,7 @@ class CopyGroups:
             For each two splits that share pictures: ``split``, ``in``, ``images``, ``of`` and up to three
             ``examples`` (two paths).
         """
-        place = {name: index for index, name in enumerate(self.images.ids)}
-        rows = {split: [place[name] for name in data.ids] for split, data in sets.items()}
+        rows = {split: [self.images.place[name] for name in data.ids] for split, data in sets.items()}
         return _shared(self.numbers, self._paths, rows)
 
     def _largest(self, numbers: Sequence[int]) -> tuple[list[int], int] | None:

@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar, final, get_args
 
@@ -69,7 +70,16 @@ class LabelledSet:
     @property
     def labels(self) -> np.ndarray:
         """Label of each image, int64 of shape (N,)."""
+        return self._labels.copy()
+
+    @cached_property
+    def _labels(self) -> np.ndarray:
         return np.array(self.columns.column("label").to_numpy(), dtype=np.int64)
+
+    @cached_property
+    def place(self) -> Mapping[str, int]:
+        """The index of each image by its id."""
+        return {name: index for index, name in enumerate(self.ids)}
 
     @property
     def num_classes(self) -> int:

@@ -176,7 +176,7 @@ def _threshold(copies: CopyFinder, firewall: str) -> dict[str, Any]:
 def _with_source(synthetic: LabelledSet, train: LabelledSet) -> tuple[np.ndarray, np.ndarray]:
     """Indices of synthetic images drawn from a train image, and indices of those train images."""
     names = synthetic.provenance("source_id") if synthetic.has("source_id") else [None] * len(synthetic)
-    place = {name: index for index, name in enumerate(train.ids)}
+    place = train.place
     pairs = [(index, place[name]) for index, name in enumerate(names) if name in place]
     drawn, sources = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
     return drawn, sources

@@ -62,10 +62,9 @@ def real_pixels(ids: Sequence[str], sources: LabelledSet | None, size: int, *, n
     if sources is None:
         raise InputError(f"drawing from real images ({needs}) needs the train set")
     sources.check_split("train", purpose="drawing from real images")
-    position = {name: index for index, name in enumerate(sources.ids)}
-    missing = sorted(set(ids) - position.keys())
+    missing = sorted(set(ids) - sources.place.keys())
     if missing:
         raise InputError(
             f"the train set lacks the source images {listed(missing)}: use the set that the plan was made for"
         )
-    return torch.from_numpy(sources.select([position[name] for name in ids]).pixels(size))
+    return torch.from_numpy(sources.select([sources.place[name] for name in ids]).pixels(size))

@@ -108,7 +108,7 @@ class VisualGuidance:
         self.features = features
         self._kind = VISUALS[kind]
         self._images = images
-        self._position = {name: index for index, name in enumerate(train.ids)}
+        self._position = train.place
         self._class_names = train.class_names
         labels = torch.from_numpy(train.labels)
         self._classes = {

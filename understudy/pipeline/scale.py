@@ -119,7 +119,7 @@ def _as_trained(run: Run, times: float, drawn: LabelledSet, ids: np.ndarray) -> 
     path = run.path / "arms" / f"times-{times:g}" / "images.json"
     if not path.exists():
         write_json(path, ids.tolist())
-    position = {name: index for index, name in enumerate(drawn.ids)}
+    position = drawn.place
     return drawn.select([position[name] for name in read_list(path)])
 
 

@@ -176,8 +176,7 @@ def _positions(synthetic: LabelledSet, column: str, train: LabelledSet) -> np.nd
     """Index of the train image that a provenance column names; -1 where it names none."""
     if not synthetic.has(column):
         return np.full(len(synthetic), -1)
-    position = {identity: index for index, identity in enumerate(train.ids)}
-    return np.array([position.get(name, -1) for name in synthetic.provenance(column)], dtype=np.int64)
+    return np.array([train.place.get(name, -1) for name in synthetic.provenance(column)], dtype=np.int64)
 
 
 def _of_synthetic(synthetic: LabelledSet) -> dict[str, Any]:

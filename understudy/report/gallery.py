@@ -50,9 +50,7 @@ def closest_pairs(
     Returns:
         The rows, with ``synthetic`` and ``real`` (data URIs) and ``name`` of the class.
     """
-    drawn, real = (
-        {identity: index for index, identity in enumerate(data.ids)} for data in (synthetic, train)
-    )
+    drawn, real = synthetic.place, train.place
     tile = tile_size(train, synthetic)
     return [
         {

@@ -100,7 +100,7 @@ class Planner:
         self.generator.check_prompts(sorted(negatives), keep_last=False)
 
     def _class_rows(self, label: int, start: int, stop: int) -> Iterator[PlanRow]:
-        images = np.flatnonzero(self.train.labels == label)
+        images = self._of_class[label]
         if stop and not len(images):
             self._check_without_images(self.train.class_names[label])
         pairing = _Pairing(images, self.settings.pairing, (self.seed, label, self.generator_number))
@@ -175,6 +175,12 @@ class Planner:
         needs_class = not (has_token and len(set(self.tokens)) == len(self.tokens))
         prompts = read_templates(self.settings.prompt, needs_class=needs_class, has_token=has_token)
         return prompts, read_templates(self.settings.negative_prompt, needs_class=False)
+
+    @cached_property
+    def _of_class(self) -> list[np.ndarray]:
+        """The train images of each class, in order."""
+        ends = np.cumsum(self.train.counts)[:-1]
+        return np.split(np.argsort(self.train.labels, kind="stable"), ends)
 
     @cached_property
     def _ids(self) -> list[str]:
