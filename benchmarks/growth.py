@@ -1,7 +1,8 @@
 """What executors cost and save: trainings, drawing, killed actors, runs of a study; ratios side by side.
 
-``python -m benchmarks.growth`` needs two idle cores for about an hour, and the extra ``ray``; ``--only PART``
-does one part, and the others stay in the result file. Every ratio compares both ways of working in turn.
+``python -m benchmarks.growth`` needs two idle cores for about two hours, and the extra ``ray``;
+``--only PART`` does one part, and the others stay in the result file. Every ratio compares both ways of
+working in turn.
 
 - ``trainings``: the twelve trainings of the quick demo, in two processes against one after the other with two
   threads each;
@@ -10,7 +11,9 @@ does one part, and the others stay in the result file. Every ratio compares both
   workers are those from their first parts on;
 - ``kills``: 5,000 such images, while one actor of Ray is killed every five seconds, against the images that
   this process draws;
-- ``study``: six runs, two at a time on Ray against one after the other.
+- ``study``: six runs, two at a time on Ray against one after the other;
+- ``index``, ``training``, ``plan`` and ``preview``: sets that do not fit into memory
+  (:mod:`benchmarks.large_sets`).
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ import numpy as np
 import psutil
 import torch
 
+from benchmarks import large_sets
 from benchmarks.claims import Claim, command_line, repeated, write
 from understudy.commands.study import run_study
 from understudy.core.executors.do import do_jobs
@@ -229,6 +233,7 @@ PARTS: dict[str, Callable[[Path, bool], list[dict[str, Any]]]] = {
     "drawing": drawing,
     "kills": kills,
     "study": study,
+    **large_sets.PARTS,
 }
 """Each part measures one kind of work."""
 
@@ -278,7 +283,7 @@ def _claims(rows: Sequence[Mapping[str, Any]]) -> list[Claim]:
         wrong = row["lost"] + row["changed"]
         claim = f"images lost or changed among {row['images']:,}, with {row['kills']} actors killed"
         claims.append(Claim.single(claim, wrong, target="0", met=wrong == 0 and row["kills"] > 0))
-    return claims
+    return claims + large_sets.claims(rows)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ HEAVY = {
     *(
         "accelerate",
         "diffusers",
+        "faiss",
         "huggingface_hub",
         "importlib",
         "loky",

@@ -74,6 +74,7 @@ class Estimate:
         images_per_second: measured.
         refills: images that are drawn in place of rejected ones.
         disk_mb: all synthetic images and the classifiers of compared arms, in megabytes.
+        real_mb: the copy of the real images, in megabytes.
     """
 
     seconds: dict[str, float]
@@ -81,6 +82,7 @@ class Estimate:
     images_per_second: float
     disk_mb: float
     refills: int = 0
+    real_mb: float = 0.0
 
     def rows(self, *, repeats: int = 1) -> list[tuple[str, str]]:
         """Rows of a table.
@@ -89,6 +91,7 @@ class Estimate:
             repeats: number of whole runs; each takes as long as the first, since they share no work.
         """
         total = sum(self.seconds.values())
+        copy = f", {shown_megabytes(repeats * self.real_mb)} for a copy of the real ones" * bool(self.real_mb)
         drawn = {"draw": f" for {self.images} images at {self.images_per_second:.1f} images/s"}
         if self.refills:
             drawn["curate"] = f" with {self.refills} images in place of rejected ones"
@@ -99,8 +102,18 @@ class Estimate:
             ),
             ("total", rough_duration(total)),
             *([(f"{repeats} runs", rough_duration(repeats * total))] if repeats > 1 else []),
-            ("disk", f"{repeats * self.disk_mb:.1f} MB of synthetic images and classifiers"),
+            ("disk", f"{shown_megabytes(repeats * self.disk_mb)} of synthetic images and classifiers{copy}"),
         ]
+
+
+def shown_megabytes(megabytes: float) -> str:
+    """Megabytes in words.
+
+    Example:
+        >>> shown_megabytes(12.34), shown_megabytes(123_456)
+        ('12.3 MB', '123.5 GB')
+    """
+    return f"{megabytes:.1f} MB" if megabytes < 1000 else f"{megabytes / 1000:,.1f} GB"
 
 
 def estimate(
@@ -138,6 +151,7 @@ def estimate(
         images_per_second=1 / pace.images,
         disk_mb=((counted.num_images + refills) * pace.image_bytes + kept * pace.classifier_bytes) / 1e6,
         refills=refills,
+        real_mb=sum(part.files.num_bytes for part in (splits.train, splits.val, splits.test)) / 1e6,
     )
 
 

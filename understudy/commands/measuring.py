@@ -15,7 +15,7 @@ from understudy.commands import cost
 from understudy.commands.cost import AdaptationPace, Estimate, Pace, estimate
 from understudy.commands.recognised import recognised
 from understudy.commands.validate import splits_and_captioned_sets
-from understudy.core.executors.worker_processes import num_trainers
+from understudy.core.executors.side_by_side import side_by_side
 from understudy.core.micro_batch import MicroBatch
 from understudy.core.progress import Observer
 from understudy.data.contact_sheet import MOST_CLASSES, MOST_PER_CLASS
@@ -73,6 +73,7 @@ class Measured:
         words: whether CLIP knows the words of the classes, in a sentence; empty without CLIP.
         reading: seconds to read and check the real images.
         spent: seconds that measuring took, reading included.
+        input_size: width and height of the images that classifiers see, in pixels.
     """
 
     splits: Splits
@@ -84,11 +85,16 @@ class Measured:
     words: str
     reading: float
     spent: float
+    input_size: int
 
     def estimate(self, settings: Settings) -> Estimate:
         """Time and disk space of a run with other numbers of steps, images and seeds."""
         pace = replace(self.pace, adaptations=self.adaptation.seconds(settings.adapt))
         return estimate(settings, self.splits, pace, strength=self.strength, passing=self.passing)
+
+    def decoded_mb(self, images: int) -> float:
+        """Megabytes of the train images and so many synthetic ones, decoded for classifiers."""
+        return 3 * self.input_size**2 * (len(self.splits.train) + images) / 1e6
 
 
 def draw_a_few(
@@ -194,11 +200,12 @@ def measure(settings: Settings, few: FewImages, *, device: str) -> Measured:
     )
     adaptation = cost.time_adaptation(generator, data, settings)
     give_back(generator, settings.generator, device=device)
+    at_once = side_by_side(settings.compute, device)
     classifier, step_seconds = cost.time_training(splits.train, settings, device=device)
     pace = Pace(
         adaptations=0.0,
-        images=few.image_seconds,
-        steps=step_seconds / num_trainers(settings.compute.workers, device),
+        images=few.image_seconds / at_once.drawing,
+        steps=step_seconds / at_once.trainings,
         private_steps=cost.time_private(splits.train, settings, device=device),
         predictions=cost.time_prediction(classifier, splits.val),
         corruptions=cost.time_corruptions(splits.test, settings, size=classifier.backbone.input_size),
@@ -216,4 +223,5 @@ def measure(settings: Settings, few: FewImages, *, device: str) -> Measured:
         words=about_words(known_words(settings, splits.train, splits.prompt_names, device=device)),
         reading=few.reading,
         spent=time.monotonic() - few.started,
+        input_size=classifier.backbone.input_size,
     )

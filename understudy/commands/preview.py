@@ -10,6 +10,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from understudy.commands.cost import Estimate
 from understudy.commands.measuring import draw_a_few, measure
+from understudy.commands.room_for_run import what_does_not_fit
 from understudy.commands.time_limit import plan_run
 from understudy.commands.time_plan import TimeLimit
 from understudy.core.errors import InputError
@@ -32,12 +33,14 @@ class Preview:
             pretrained network to look at them.
         words: whether CLIP knows the words of the classes, in a sentence; empty without CLIP.
         cut: what a time limit cuts, in a sentence; empty without a limit.
+        room: what does not fit on the disk or into memory, in sentences.
     """
 
     estimate: Estimate
     recognised: str
     words: str
     cut: str = ""
+    room: tuple[str, ...] = ()
 
 
 def preview(
@@ -74,6 +77,11 @@ def preview(
     if limit is not None:
         plan = plan_run(settings, limit, measured)
         settings, cut = plan.settings, plan.sentence
+    found = measured.estimate(settings)
     return Preview(
-        estimate=measured.estimate(settings), recognised=measured.recognised, words=measured.words, cut=cut
+        estimate=found,
+        recognised=measured.recognised,
+        words=measured.words,
+        cut=cut,
+        room=tuple(what_does_not_fit(found, decoded_mb=measured.decoded_mb(found.images))),
     )

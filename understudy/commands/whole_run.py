@@ -9,7 +9,7 @@ import numpy as np
 from understudy.commands.cost import Pace, estimate
 from understudy.commands.study_folder import StudyFolder, StudyRun
 from understudy.commands.study_kinds import STUDIES, Point
-from understudy.core.executors.worker_processes import num_trainers
+from understudy.core.executors.side_by_side import side_by_side
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.load import Splits
 from understudy.pipeline.folder import finished_results
@@ -30,7 +30,7 @@ class WholeRuns:
         runs = [one for of_point in compared.values() for one in of_point]
         arms = [arm for one in runs for arm in finished_results(one.folder)["arms"].values()]
         steps = sum(arm["steps"] * len(arm["accuracy"]["seeds"]) for arm in arms)
-        workers = num_trainers(runs[0].settings.compute.workers, device)
+        workers = side_by_side(runs[0].settings.compute, device).trainings
         self._step = sum(arm["seconds"] for arm in arms) / steps / workers
         train, val, test = (
             LabelledSet.load(runs[0].path / "data" / f"{name}.parquet") for name in ("train", "val", "test")

@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
+from threadpoolctl import threadpool_limits
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -68,8 +70,6 @@ def in_threads(work: Callable[[T], R], parts: Iterable[T]) -> list[R]:
     number = num_threads()
     if number == 1:
         return [work(part) for part in parts]
-    from threadpoolctl import threadpool_limits  # slow to import, and seldom needed
-
     # Threads that start threads would wait for each other.
     with threadpool_limits(1), ThreadPoolExecutor(number) as pool:
         return list(pool.map(work, parts))
