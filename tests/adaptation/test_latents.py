@@ -133,3 +133,27 @@ def test_random_squares_reach_the_ends_of_long_images(generator, monkeypatch):
     assert min(starts) <= 3 and max(starts) >= 2 * size - 3
     again = inputs.train_batch(torch.Generator().manual_seed(19))
     assert torch.equal(again.pixels, batch.pixels)
+
+
+class HalfOf:
+    """The first of two processes, as far as inputs know them; the other has encoded the same."""
+
+    def slice_of(self, size):
+        return torch.arange(size // 2)
+
+    def gather(self, part):
+        return torch.cat([part, part])
+
+
+@pytest.mark.parametrize("latents", ["mean", "sample"])
+def test_each_process_encodes_its_share_of_a_batch(latents, generator, monkeypatch):
+    settings = AdaptSettings(batch_size=4, steps=1, augmentation="affine", latents=latents)
+    data = AdaptData(
+        train=two_classes(6), val=two_classes(4, split="val", seed=1), prompt_names=("a cat", "a dog")
+    )
+    inputs = Inputs(generator, data, settings=settings, guidance=None, processes=HalfOf())
+    name = "posterior" if latents == "sample" else "encode_images"
+    counts, encode = [], getattr(generator, name)
+    monkeypatch.setattr(generator, name, lambda pixels: (counts.append(len(pixels)), encode(pixels))[1])
+    batch = inputs.train_batch(torch.Generator().manual_seed(0))
+    assert sum(counts) == 2 and len(batch.x0) == len(batch.pixels) == 4

@@ -84,7 +84,7 @@ def adapt(
     state = State(parameters, settings, folder / "checkpoint.pt", _scaler(generator))
     if state.knows_images:
         generator.learn_images(data.train)
-    inputs = Inputs(generator, data, settings=settings, guidance=guidance)
+    inputs = Inputs(generator, data, settings=settings, guidance=guidance, processes=processes)
     objective = Objective(
         generator=generator,
         parameters=parameters,

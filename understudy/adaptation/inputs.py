@@ -15,6 +15,7 @@ from understudy.adaptation.augmentations import AUGMENTATIONS
 from understudy.adaptation.settings import AdaptSettings
 from understudy.adaptation.terms import TERMS
 from understudy.core.micro_batch import MicroBatch
+from understudy.core.processes import Processes
 from understudy.data.captions.captions import captions_of
 from understudy.data.decoded_images import DecodedImages, decoded
 from understudy.data.labelled_set import LabelledSet
@@ -121,7 +122,9 @@ class Inputs:
         *,
         settings: AdaptSettings,
         guidance: VisualGuidance | None,
+        processes: Processes | None = None,
     ) -> None:
+        self._processes = processes or Processes()
         self._generator = generator
         self._settings = settings
         self._guidance = guidance
@@ -273,7 +276,8 @@ class Inputs:
         if self._settings.latents == "sample":
             return self._sampled_latents(pixels, rng)
         if not self._views:
-            return self._latents(pixels)
+            share = self._processes.slice_of(len(pixels))
+            return self._processes.gather(self._latents(pixels[share]))
         is_plain = (pixels == self._squares(index, rng)).flatten(1).all(dim=1)
         which = torch.where(is_plain, 0, len(self._views) - 1)
         return torch.stack([self._views[view][image] for view, image in zip(which, index, strict=True)])
@@ -284,9 +288,9 @@ class Inputs:
 
     def _sampled_latents(self, pixels: Tensor, rng: torch.Generator) -> Tensor:
         """Samples of the posteriors of images, which do not depend on how many are encoded at once."""
-        encode = self._generator.posterior
-        parts = self._at_once.fit(lambda size: [encode(part) for part in pixels.split(size)])
-        mean, std = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+        encode, share = self._generator.posterior, pixels[self._processes.slice_of(len(pixels))]
+        parts = self._at_once.fit(lambda size: [encode(part) for part in share.split(size)])
+        mean, std = (self._processes.gather(torch.cat(tensors)) for tensors in zip(*parts, strict=True))
         return mean + std * torch.randn(mean.shape, generator=rng).to(mean)
 
 
