@@ -8,7 +8,7 @@ from functools import partial
 
 from understudy.adaptation.adapter import copy_adapter, read_adapter_report
 from understudy.commands.study_folder import StudyRun
-from understudy.core.files import write_atomically
+from understudy.core.files import content_of, write_atomically
 from understudy.core.progress import Observer
 from understudy.training.arms import find_arm
 from understudy.training.records import ArmFolder
@@ -68,7 +68,7 @@ def _makes_adapter(run: StudyRun) -> bool:
 def _same_images(run: StudyRun, other: StudyRun) -> bool:
     """Whether two runs read the same images; the source can have changed in between."""
     names = [f"data/{split}.parquet" for split in ("train", "val", "test")]
-    return all((run.path / name).read_bytes() == (other.path / name).read_bytes() for name in names)
+    return all(content_of(run.path / name) == content_of(other.path / name) for name in names)
 
 
 def _copy_trainings(arm: str, other: StudyRun, run: StudyRun) -> None:

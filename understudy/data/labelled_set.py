@@ -20,7 +20,7 @@ from understudy.core.errors import InputError
 from understudy.core.files import CONTINUE, readable
 from understudy.data.decoding import decode
 from understudy.data.encoded_images import EncodedImages
-from understudy.data.parquet_images import ParquetImages, files_of, write_set
+from understudy.data.parquet_images import ParquetImages, files_of, num_files, write_set
 from understudy.data.recent import Recent
 
 T = TypeVar("T")
@@ -272,10 +272,14 @@ class LabelledSet:
         files = EncodedImages.joined([part.files for part in sets])
         return cls(columns, files, first.class_names, first.split)
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path, *, in_one_file: bool = False) -> None:
         """Write a Parquet file in the Hugging Face image layout, or a folder of files of about 256 MB.
 
         See :func:`understudy.data.parquet_images.write_set`.
+
+        Args:
+            path: of the file or folder.
+            in_one_file: write no folder, however large the file gets.
         """
         features: dict[str, Any] = {
             "id": {"dtype": "string", "_type": "Value"},
@@ -288,7 +292,8 @@ class LabelledSet:
             "huggingface": json.dumps({"info": {"features": features}}),
             "understudy": json.dumps({"split": self.split}),
         }
-        write_set(path, self.columns, self.files, metadata)
+        count = 1 if in_one_file else num_files(self.files)
+        write_set(path, self.columns, self.files, metadata, count=count)
 
     @classmethod
     def load(cls, path: Path) -> Self:

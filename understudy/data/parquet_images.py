@@ -68,7 +68,14 @@ class ParquetImages:
             return column.combine_chunks().field("bytes")
 
 
-def write_set(path: Path, columns: pa.Table, images: EncodedImages, metadata: Mapping[str, str]) -> None:
+def num_files(images: EncodedImages) -> int:
+    """How many files of at most 256 MB or so hold the images."""
+    return max(1, -(-images.num_bytes // SHARD_BYTES))
+
+
+def write_set(
+    path: Path, columns: pa.Table, images: EncodedImages, metadata: Mapping[str, str], *, count: int
+) -> None:
     """Write images and their columns to a file, or to a folder of files if they are many.
 
     A file appears whole or not at all, and so does a folder, but one that it replaces is removed before.
@@ -78,9 +85,9 @@ def write_set(path: Path, columns: pa.Table, images: EncodedImages, metadata: Ma
         columns: one row per image; the images become the column ``image`` behind the first.
         images: encoded images.
         metadata: of the schema.
+        count: number of files; 1 for no folder.
     """
-    count = -(-images.num_bytes // SHARD_BYTES)
-    if count <= 1:
+    if count == 1:
         write_atomically(path, partial(_write_in_place_of, path, columns, images, metadata))
         return
     temporary = temporary_path(path)

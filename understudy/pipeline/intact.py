@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from understudy.core.errors import InputError
 from understudy.core.files import again, check_tensors, readable
+from understudy.data.parquet_images import files_of
 from understudy.pipeline.context import Run
 
 _NEEDED = (
@@ -28,8 +29,11 @@ def check_intact(run: Run) -> None:
         InputError: naming the first file that is missing or was cut short, and what to do.
     """
     for name in _NEEDED:
-        if not (run.path / name).is_file():
-            raise InputError(f"{run.path / name} is missing: {again(run.path / name)}")
+        path = run.path / name
+        if not path.exists():
+            raise InputError(f"{path} is missing: {again(path)}")
+        if path.suffix == ".parquet":
+            files_of(path)  # all files of a large set
     for path in sorted(path for name in _WRITTEN for path in (run.path / name).rglob("*")):
         if not any(part.startswith(".") for part in path.relative_to(run.path).parts):
             _check_whole(path)

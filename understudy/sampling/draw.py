@@ -107,7 +107,8 @@ class PartDrawing(Job):
             pixels.append(self.drawer.draw(batch))
             yield len(batch)
         images = np.concatenate(pixels)[np.argsort(order)]
-        _as_set(rows, images, self.drawer.train.class_names).save(self.path)
+        drawn = _as_set(rows, images, self.drawer.train.class_names)
+        drawn.save(self.path, in_one_file=True)  # its existence says that the job is done
 
 
 def draw_rows(

@@ -59,7 +59,7 @@ def contents(paths: Iterable[Path], root: Path) -> dict[str, bytes]:
         file
         for path in paths
         for file in ([path] if path.is_file() else path.rglob("*"))
-        if file.is_file() and not file.name.endswith(".tmp")
+        if file.is_file() and not any(part.endswith(".tmp") for part in file.relative_to(root).parts)
     ]
     files.sort(key=lambda file: file.stat().st_mtime_ns)
     return {file.relative_to(root).as_posix(): file.read_bytes() for file in files}
