@@ -36,7 +36,11 @@ def test_a_disk_that_is_too_small_is_told_with_both_sizes(repeats, is_told, monk
     assert [line.startswith(expected) for line in told] == [True] * is_told
 
 
-def test_images_that_do_not_fit_into_memory_are_told():
-    ImageMemory(gigabytes=2).use()
-    (told,) = what_does_not_fit(found(disk_mb=0.0), decoded_mb=2500.0)
+@pytest.mark.parametrize("processes", [1, 2])
+def test_images_that_do_not_fit_into_memory_are_told(processes, monkeypatch):
+    ImageMemory(gigabytes=2 * processes).use()
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: USAGE(0, 0, 4e9))
+    told, *warned = what_does_not_fit(found(disk_mb=0.0), decoded_mb=2500.0, processes=processes)
+    assert len(warned) == (processes > 1)
+    assert warned == [] or "take 5.0 GB for 2 processes, but 4.0 GB are free in" in warned[0]
     assert "decoded images take 2.5 GB, more than the 2.0 GB that they may fill (data.memory)" in told

@@ -25,7 +25,7 @@ def versions_of(pictures, *, symmetric):
 @pytest.fixture
 def always(monkeypatch):
     pytest.importorskip("faiss")
-    monkeypatch.setattr(alike_images, "FEW", 0)
+    monkeypatch.setattr(alike_images, "MOST_COMPARED", 0)
 
 
 @pytest.mark.parametrize("symmetric", [True, False])
@@ -74,7 +74,7 @@ def test_small_sets_and_machines_without_faiss_compare_all(monkeypatch):
     x, versions = versions_of(smooth(60), symmetric=True)
     options = {"count": 2, "least": 0.6, "symmetric": True}
     assert np.array_equal(alike_pairs(x, versions, **options), most_alike(x, versions, **options))
-    monkeypatch.setattr(alike_images, "FEW", 0)
+    monkeypatch.setattr(alike_images, "MOST_COMPARED", 0)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert not uses_index(60)
     assert np.array_equal(alike_pairs(x, versions, **options), most_alike(x, versions, **options))

@@ -80,12 +80,17 @@ def test_memory_is_shared_by_processes():
 
 @pytest.mark.parametrize(
     ("limit", "used", "free"),
-    [("max", "1", None), ("2000000", "500000", 1_500_000), ("1", "2", 0), ("many", "0", None)],
+    [("max", "1", None), ("2000000", "500000", 1_500_100), ("1", "200", 0), ("many", "0", None)],
 )
 def test_the_limit_of_a_container_counts(limit, used, free, tmp_path, monkeypatch):
-    monkeypatch.setattr(host_memory, "_GROUP", tmp_path)
-    without = free_host_bytes()
-    (tmp_path / "memory.max").write_text(f"{limit}\n")
-    (tmp_path / "memory.current").write_text(f"{used}\n")
-    assert without > 2_000_000
+    for group in ("", "batch", "batch/job"):
+        (tmp_path / group).mkdir(exist_ok=True)
+    (tmp_path / "own").write_text("1:cpu:/other\n0::/batch/job\n")
+    monkeypatch.setattr(host_memory, "_GROUPS", tmp_path)
+    monkeypatch.setattr(host_memory, "_OWN_GROUPS", tmp_path / "own")
+    assert free_host_bytes() > 2_000_000
+    for group, most in (("batch/job", "max"), ("batch", limit)):
+        (tmp_path / group / "memory.max").write_text(f"{most}\n")
+        (tmp_path / group / "memory.current").write_text(f"{used}\n")
+        (tmp_path / group / "memory.stat").write_text("anon 1\ninactive_file 100\n")
     assert free_host_bytes() == free if free is not None else free_host_bytes() > 2_000_000

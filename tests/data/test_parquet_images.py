@@ -97,7 +97,7 @@ def test_a_file_that_changes_while_it_is_used_is_told(tmp_path, change):
         path.unlink()
     else:
         os.truncate(path, path.stat().st_size // 2)
-    with pytest.raises(InputError, match=r"x\.parquet was changed while it was in use: then continue"):
+    with pytest.raises(InputError, match=r"x\.parquet was changed while it was in use: give the same"):
         data.image(0)
 
 
@@ -130,3 +130,43 @@ def test_files_of_earlier_versions_are_read(tmp_path):
     pq.write_table(moved, path, compression="zstd")
     assert list(LabelledSet.load(path).files) == list(data.files)
     assert json.loads(pq.read_schema(path).metadata[b"understudy"]) == {"split": "train"}
+
+
+@pytest.mark.parametrize("sharded", [True, False])
+@pytest.mark.parametrize("left", ["file", "folder"])
+def test_what_a_killed_run_left_is_no_obstacle(left, sharded, tmp_path, monkeypatch):
+    monkeypatch.setattr(parquet_images, "SHARD_BYTES", SMALL_SHARD if sharded else 10**9)
+    temporary = tmp_path / ".x.parquet.tmp"
+    if left == "file":
+        temporary.write_text("half")
+    else:
+        (temporary / "deep").mkdir(parents=True)
+    noisy(30).save(tmp_path / "x.parquet")
+    assert same(LabelledSet.load(tmp_path / "x.parquet"), noisy(30))
+    assert [path.name for path in tmp_path.iterdir()] == ["x.parquet"]
+
+
+def test_a_folder_that_cannot_be_written_leaves_the_old_set_and_nothing_else(tmp_path, monkeypatch):
+    noisy(3).save(tmp_path / "x.parquet")
+    monkeypatch.setattr(parquet_images, "SHARD_BYTES", SMALL_SHARD)
+    write, written = parquet_images._write, []
+
+    def fail_third(*arguments):
+        written.append(1)
+        if len(written) == 3:
+            raise OSError("no space left on device")
+        write(*arguments)
+
+    monkeypatch.setattr(parquet_images, "_write", fail_third)
+    with pytest.raises(OSError, match="no space"):
+        noisy(30).save(tmp_path / "x.parquet")
+    assert same(LabelledSet.load(tmp_path / "x.parquet"), noisy(3))
+    assert [path.name for path in tmp_path.iterdir()] == ["x.parquet"]
+
+
+def test_a_file_whose_time_alone_changes_is_read_on(tmp_path):
+    path = tmp_path / "x.parquet"
+    noisy(4).save(path)
+    data = LabelledSet.load(path)
+    os.utime(path, (1, 1))
+    assert list(data.files) == list(noisy(4).files)

@@ -269,7 +269,12 @@ class Inputs:
             return []
         if self._generator.encode_images(first).nbytes * work > _MAX_LATENTS:
             return []
-        return [self._latents(view) for view in views(torch.from_numpy(images[:]))]
+        block = 64 * (settings.micro_batch or settings.batch_size)  # batches are those of all images at once
+        parts = [
+            [self._latents(view) for view in views(torch.from_numpy(images[start : start + block]))]
+            for start in range(0, count, block)
+        ]
+        return [torch.cat(of_view) for of_view in zip(*parts, strict=True)]
 
     def _train_latents(self, index: Tensor, pixels: Tensor, rng: torch.Generator) -> Tensor:
         """Latents of augmented train images."""

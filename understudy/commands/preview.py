@@ -14,6 +14,7 @@ from understudy.commands.room_for_run import what_does_not_fit
 from understudy.commands.time_limit import plan_run
 from understudy.commands.time_plan import TimeLimit
 from understudy.core.errors import InputError
+from understudy.core.executors.side_by_side import side_by_side
 from understudy.core.files import check_replaceable, write_atomically
 from understudy.core.progress import Observer
 from understudy.data.contact_sheet import contact_sheet
@@ -83,5 +84,11 @@ def preview(
         recognised=measured.recognised,
         words=measured.words,
         cut=cut,
-        room=tuple(what_does_not_fit(found, decoded_mb=measured.decoded_mb(found.images))),
+        room=tuple(
+            what_does_not_fit(
+                found,
+                decoded_mb=measured.decoded_mb(found.images),
+                processes=side_by_side(settings.compute, device).trainings,
+            )
+        ),
     )

@@ -119,7 +119,8 @@ class _Work:
     def terms(self) -> Terms:
         """Of the executor that does the runs."""
         compute, out = self.study.base.compute, self.study.out.absolute()
-        return Terms(root=out, compute=compute, device=self.device, say=self.observer.say)
+        memory, say = self.study.base.data.memory, self.observer.say
+        return Terms(root=out, compute=compute, device=self.device, memory=memory, say=say)
 
     def _is_missing(self, one: StudyRun) -> bool:
         return not one.is_finished and one.point not in self.failures.reasons

@@ -93,6 +93,7 @@ def fit_to_time(
         )
     few = draw_a_few(settings, device=device, seconds=_DRAWING * seconds, observer=observer)
     measured = measure(settings, few, device=device)
+    del few
     gc.collect()  # the parts of a pipeline refer to each other, and the run needs its memory
     return plan_run(settings, limit, measured)
 

@@ -9,7 +9,8 @@ from typing import final
 import psutil
 
 _FREE_SHARE = 0.5
-_GROUP = Path("/sys/fs/cgroup")
+_GROUPS = Path("/sys/fs/cgroup")
+_OWN_GROUPS = Path("/proc/self/cgroup")
 
 
 @final
@@ -48,8 +49,26 @@ def image_memory() -> ImageMemory:
 def free_host_bytes() -> int:
     """Bytes that this process can still allocate, by the machine and by the limit of its container."""
     free = int(psutil.virtual_memory().available)
+    return max(0, min([free, *(left for group in _groups() if (left := _left_in(group)) is not None)]))
+
+
+def _groups() -> list[Path]:
+    """The control group of this process and those above it; empty without groups of the second version."""
     try:
-        limit, used = ((_GROUP / name).read_text().strip() for name in ("memory.max", "memory.current"))
-        return free if limit == "max" else max(0, min(free, int(limit) - int(used)))
-    except (OSError, ValueError):  # no container, or an older kernel
-        return free
+        lines = _OWN_GROUPS.read_text().splitlines()
+    except OSError:
+        return []
+    own = next((line.removeprefix("0::/") for line in lines if line.startswith("0::/")), "")
+    return [_GROUPS, *(_GROUPS / part for part in (Path(own), *Path(own).parents))]
+
+
+def _left_in(group: Path) -> int | None:
+    """Bytes that the limit of a group leaves; what it keeps of files that nobody uses counts as free."""
+    try:
+        limit = (group / "memory.max").read_text().strip()
+        if limit == "max":
+            return None
+        kept = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        return int(limit) - int((group / "memory.current").read_text()) + int(kept.get("inactive_file", 0))
+    except (OSError, ValueError):  # no limit, or an older kernel
+        return None

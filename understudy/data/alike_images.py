@@ -16,7 +16,7 @@ import numpy as np
 from understudy.core.threads import num_threads
 from understudy.functional.orientations import most_alike
 
-FEW = 20_000
+MOST_COMPARED = 20_000
 """Images that are compared with all others in any case."""
 _GROUPS = 4.0  # times the square root of the number of rows
 _NEAREST = 16  # groups that are searched
@@ -44,7 +44,7 @@ def alike_pairs(
 
 def uses_index(count: int) -> bool:
     """Whether so many images are searched through an index."""
-    return count > FEW and importlib.util.find_spec("faiss") is not None
+    return count > MOST_COMPARED and importlib.util.find_spec("faiss") is not None
 
 
 def _index(rows: np.ndarray) -> Any:

@@ -11,7 +11,7 @@ from typing import Any, final
 import numpy as np
 
 from understudy.core.errors import InputError
-from understudy.data.alike_images import FEW, uses_index
+from understudy.data.alike_images import MOST_COMPARED, uses_index
 from understudy.data.changed_copies import LOOKED_FOR, NOT_LOOKED_FOR
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.leaks import Fingerprints, changed_links, copies
@@ -184,12 +184,12 @@ def _shared(
     return found
 
 
-def looked_for(settings: DataSettings, *, images: int, is_checked: bool) -> dict[str, Any]:
+def looked_for(settings: DataSettings, prints: Fingerprints, *, is_checked: bool) -> dict[str, Any]:
     """The kinds of copies that are looked for, and those that are not, in words, and whether all kinds are.
 
     Args:
         settings: of the run.
-        images: how many were searched.
+        prints: of all images that were searched.
         is_checked: whether a test of the package has searched the source for changed copies, so that the run
             does not.
     """
@@ -203,8 +203,10 @@ def looked_for(settings: DataSettings, *, images: int, is_checked: bool) -> dict
         by_whom = "searched by a test of the package, not again by this run: " if is_checked else ""
         kinds.append(f"changed copies ({by_whom}{LOOKED_FOR})")
         missing.append(NOT_LOOKED_FOR)
-        if not is_checked and uses_index(images):
-            missing.append(f"a few changed copies that the index of more than {FEW:,} images misses")
+        if not is_checked and uses_index(len(set(prints.exact))):
+            missing.append(
+                f"a few changed copies that the index of more than {MOST_COMPARED:,} images misses"
+            )
     else:
         missing.append("changed copies such as flips, turns and crops (data.changed_copies is false)")
     return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from threading import Lock
 from typing import Self, final
 from weakref import WeakKeyDictionary
 
@@ -74,6 +75,7 @@ class DecodedImages:
 
 
 # Sets never change, so each is decoded only once per size while it is in use.
+_LOCK = Lock()
 _KEPT: WeakKeyDictionary[LabelledSet, dict[int, DecodedImages]] = WeakKeyDictionary()
 
 
@@ -88,11 +90,12 @@ def decoded(data: LabelledSet, size: int) -> DecodedImages:
         Images in memory if it has room for them beside those that are kept already, otherwise in a file for
         temporary data.
     """
-    kept = _KEPT.setdefault(data, {})
-    if size not in kept:
-        need = 3 * size**2 * len(data)
-        kept[size] = DecodedImages([data.pixels(size) if need <= _room() else _in_file(data, size)], size)
-    return kept[size]
+    with _LOCK:  # two threads must not fill the same room
+        kept = _KEPT.setdefault(data, {})
+        if size not in kept:
+            need = 3 * size**2 * len(data)
+            kept[size] = DecodedImages([data.pixels(size) if need <= _room() else _in_file(data, size)], size)
+        return kept[size]
 
 
 def _room() -> int:

@@ -17,6 +17,7 @@ from understudy.core.errors import InputError
 from understudy.core.listing import listed
 from understudy.core.registry import Registry
 from understudy.data.labelled_set import LabelledSet
+from understudy.data.parquet_images import num_files
 
 EXPORTS: Registry[Callable[[LabelledSet, Path], None]] = Registry("export form")
 _SHARD_IMAGES = 10_000
@@ -89,10 +90,11 @@ def _webdataset(data: LabelledSet, to: Path) -> None:
 
 @EXPORTS.register("huggingface", summary="Parquet under data/, for datasets.load_dataset")
 def _huggingface(data: LabelledSet, to: Path) -> None:
-    count = max(1, -(-len(data) // _SHARD_IMAGES))
+    count = max(num_files(data.files), -(-len(data) // _SHARD_IMAGES))
     for number, indices in enumerate(np.array_split(np.arange(len(data)), count)):
         data.select(indices).save(
-            to / "data" / f"{_HUB_SPLITS[data.split]}-{number:05d}-of-{count:05d}.parquet"
+            to / "data" / f"{_HUB_SPLITS[data.split]}-{number:05d}-of-{count:05d}.parquet",
+            in_one_file=True,
         )
 
 

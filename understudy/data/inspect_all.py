@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future
@@ -9,7 +10,7 @@ from contextlib import ExitStack
 from itertools import chain, islice
 from typing import Any
 
-from understudy.core.stop import ignore_stops
+from understudy.core.executors.worker_processes import begin_worker
 from understudy.core.threads import num_threads
 from understudy.data.inspection import Inspected, inspect, inspect_each_once
 from understudy.data.known_images import KnownImages
@@ -24,7 +25,7 @@ Found = tuple[Item, Inspected | str]
 _Part = tuple[list[Item], list["Inspected | None"], "Future[list[Inspected | str]] | None"]
 
 
-def inspect_all(items: Iterable[Item], max_pixels: int) -> Iterator[Found]:
+def inspect_all(items: Iterable[Item], max_pixels: int, *, remembers: bool = True) -> Iterator[Found]:
     """What :func:`understudy.data.inspection.inspect` finds out about each item, or its problem.
 
     Beyond the first 2,000 images, what is known from an earlier command is not looked at again, and there are
@@ -34,11 +35,11 @@ def inspect_all(items: Iterable[Item], max_pixels: int) -> Iterator[Found]:
     for item in islice(items, FEW):
         yield item, item.problem or inspect(item.data, max_pixels)
     for item in items:  # there are more
-        yield from _inspect_many(chain([item], items), max_pixels)
+        yield from _inspect_many(chain([item], items), max_pixels, remembers)
 
 
-def _inspect_many(items: Iterator[Item], max_pixels: int) -> Iterator[Found]:
-    known, count = KnownImages.open(), num_threads()
+def _inspect_many(items: Iterator[Item], max_pixels: int, remembers: bool) -> Iterator[Found]:
+    known, count = KnownImages.open() if remembers else KnownImages(None), num_threads()
     waiting: deque[_Part] = deque()
     with ExitStack() as stack:
         stack.callback(known.close)
@@ -56,7 +57,7 @@ def _inspect_many(items: Iterator[Item], max_pixels: int) -> Iterator[Found]:
 def _pool(count: int, stack: ExitStack) -> Any:
     from loky import ProcessPoolExecutor  # slow to import, and needed for large sets alone
 
-    pool = ProcessPoolExecutor(count, initializer=_begin)
+    pool = ProcessPoolExecutor(count, initializer=_begin, initargs=(os.getpid(),))
     stack.callback(pool.shutdown, kill_workers=True)
     return pool
 
@@ -106,9 +107,9 @@ def _finished(part: _Part, max_pixels: int, known: KnownImages) -> Iterator[Foun
     known.add(fresh)
 
 
-def _begin() -> None:
+def _begin(parent: int) -> None:
     """Make a process a worker, which keeps no more memory than it needs."""
-    ignore_stops()
+    begin_worker(parent)
     inspect_each_once()
 
 

@@ -7,11 +7,11 @@ import hashlib
 import os
 import sqlite3
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Self, final
 
 import numpy as np
-import PIL
 
 from understudy.data.changed_copies import SIDE
 from understudy.data.inspection import Inspected
@@ -42,8 +42,9 @@ class KnownImages:
     """A file that remembers what :func:`understudy.data.inspection.inspect` found, by the bytes of images.
 
     So it does not matter where an image lies or when it was copied, and a changed image is another one. The
-    file lies in the folder for caches, which ``XDG_CACHE_HOME`` names, has about 1.7 kB per image, and may be
-    removed at any time. If it cannot be read or written, nothing is remembered.
+    file lies in the folder for caches, which ``XDG_CACHE_HOME`` names, has about 2 kB per image, and may be
+    removed at any time. It holds grey thumbnails of 32 x 32 pixels, so only its user may read it. If it
+    cannot be read or written, nothing is remembered.
     """
 
     def __init__(self, path: Path | None, *, patience: float = 10) -> None:
@@ -51,15 +52,16 @@ class KnownImages:
         if path is not None:
             with contextlib.suppress(OSError, sqlite3.Error):
                 path.parent.mkdir(parents=True, exist_ok=True)
+                path.touch(mode=0o600)  # it shows small pictures
                 self._base = sqlite3.connect(path, timeout=patience)
                 self._base.execute("PRAGMA synchronous = OFF")  # a lost file costs no more than time
                 self._base.execute(_MAKE)
 
     @classmethod
     def open(cls) -> Self:
-        """The file of this user, for this version of Pillow, which decides what images look like."""
-        cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-        return cls(Path(cache) / "understudy" / f"images-{_LAYOUT}-pillow-{PIL.__version__}.sqlite")
+        """The file of this user, for the versions that decide what images and their thumbnails look like."""
+        versions = [f"{name}-{version(name)}" for name in ("understudy", "pillow", "ImageHash")]
+        return cls(cache_folder() / f"images-{_LAYOUT}-{'-'.join(versions)}.sqlite")
 
     def find(self, images: Sequence[bytes]) -> list[Inspected | None]:
         """What is known about each image; None if nothing is."""
@@ -69,6 +71,7 @@ class KnownImages:
         try:
             found = self._base and self._base.execute(_ASK, (key,)).fetchone()
         except sqlite3.Error:
+            self._base = None  # another question would wait as long
             return None
         return _inspected(found[0]) if found else None
 
@@ -83,6 +86,11 @@ class KnownImages:
         """Close the file."""
         if self._base is not None:
             self._base.close()
+
+
+def cache_folder() -> Path:
+    """Where the file of this user lies."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "understudy"
 
 
 def _key(data: bytes) -> bytes:

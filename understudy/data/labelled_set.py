@@ -19,15 +19,15 @@ from PIL import Image, ImageOps
 from understudy.core.errors import InputError
 from understudy.core.files import CONTINUE, readable
 from understudy.data.decoding import decode
-from understudy.data.encoded_images import EncodedImages
 from understudy.data.parquet_images import ParquetImages, files_of, num_files, write_set
 from understudy.data.recent import Recent
+from understudy.data.stored_images import StoredImages
 
 T = TypeVar("T")
 Split = Literal["train", "val", "test", "synthetic"]
 # The images of a run are decoded once if all of them fit in here, and otherwise once for each use of them.
 _DECODED = Recent[Image.Image](room=2**28, size=lambda image: 4 * image.width * image.height)
-_HASHES = Recent[str](room=2**20, size=lambda pixels: 1)
+_HASHES = Recent[str](room=2**21, size=lambda pixels: 1)
 
 
 @final
@@ -46,7 +46,7 @@ class LabelledSet:
     """
 
     columns: pa.Table
-    files: EncodedImages
+    files: StoredImages
     class_names: tuple[str, ...]
     split: Split
 
@@ -133,7 +133,7 @@ class LabelledSet:
             name = self.columns.column("id")[index].as_py()
             raise InputError(
                 f"the image {name!r} of the {self.split} images is damaged ({error}): to make the file with "
-                f"these images again, remove the file and the record of its stage (in stages/), {CONTINUE}"
+                f"these images again, remove it and the record of its stage (in stages/), {CONTINUE}"
             ) from error
 
     def encoded(self, index: int) -> bytes:
@@ -222,7 +222,7 @@ class LabelledSet:
             ids: unique names; numbered from ``split-00000000`` if not given.
             provenance: further columns, with one value per image.
         """
-        files = EncodedImages.of(image if isinstance(image, bytes) else encode(image) for image in images)
+        files = StoredImages.of(image if isinstance(image, bytes) else encode(image) for image in images)
         return cls.from_files(
             files, labels, class_names=class_names, split=split, ids=ids, provenance=provenance
         )
@@ -230,7 +230,7 @@ class LabelledSet:
     @classmethod
     def from_files(
         cls,
-        files: EncodedImages,
+        files: StoredImages,
         labels: Sequence[int] | np.ndarray,
         *,
         class_names: Sequence[str],
@@ -269,7 +269,7 @@ class LabelledSet:
         columns = pa.concat_tables([part.columns for part in sets], promote_options="permissive")
         if len(set(columns.column("id").to_pylist())) != columns.num_rows:
             raise InputError("sets to join must not share image ids")
-        files = EncodedImages.joined([part.files for part in sets])
+        files = StoredImages.joined([part.files for part in sets])
         return cls(columns, files, first.class_names, first.split)
 
     def save(self, path: Path, *, in_one_file: bool = False) -> None:
@@ -315,7 +315,7 @@ class LabelledSet:
                 split = json.loads(metadata[b"understudy"])["split"]
                 light = [name for name in schema.names if name != "image"]
                 columns.append(pq.read_table(file, columns=light).replace_schema_metadata(None))
-        images = EncodedImages([ParquetImages(file) for file in files])
+        images = StoredImages([ParquetImages(file) for file in files])
         return cls(pa.concat_tables(columns), images, tuple(names), split)
 
 
@@ -332,7 +332,7 @@ def decode_once(data: bytes) -> Image.Image:
 
 
 def hash_once(data: bytes, image: Image.Image | None = None) -> str:
-    """:func:`pixel_hash` of an image file; the hashes of the latest million images are remembered.
+    """:func:`pixel_hash` of an image file; the hashes of the latest two million images are remembered.
 
     Args:
         data: an image file.

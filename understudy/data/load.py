@@ -128,7 +128,7 @@ def load_splits(settings: DataSettings, *, seed: int, observer: Observer | None 
         spare,
         notes,
         pool.left_out,
-        looked_for(settings, images=len(pool.images), is_checked=source.is_checked) | {"shared": shared},
+        looked_for(settings, pool.fingerprints, is_checked=source.is_checked) | {"shared": shared},
     )
 
 

@@ -13,14 +13,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from understudy.core.errors import InputError
-from understudy.core.files import CONTINUE, again, readable, temporary_path, write_atomically
-from understudy.data.encoded_images import EncodedImages
+from understudy.core.files import again, readable, temporary_path, write_atomically
 from understudy.data.recent import Recent
+from understudy.data.stored_images import StoredImages
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 """Type of the column ``image``; the datasets package recognises it."""
 SHARD_BYTES = 256_000_000
-"""Encoded images of a file, at most; a larger set is a folder of files."""
+"""Encoded images of a file, about; a larger set is a folder of files."""
 _BYTES = "image.bytes"
 _GROUP = (1000, 1_000_000)  # rows of a group, and bytes of their images, at most
 _GROUPS = Recent[pa.Array](room=2**26, size=lambda group: group.nbytes)
@@ -34,7 +34,7 @@ class ParquetImages:
         path: the file, which must not change while it is used.
 
     Raises:
-        InputError: if the file is damaged.
+        InputError: if the file is damaged or missing.
     """
 
     def __init__(self, path: Path) -> None:
@@ -59,22 +59,40 @@ class ParquetImages:
         images = _GROUPS.get(f"{self._path} {self._stamp} {group}".encode(), lambda: self._read(group))
         return bytes(images[number - int(self._starts[group])].as_py())
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._path,)
+
     def _read(self, group: int) -> pa.Array:
         with readable(self._path):
-            if not self._path.exists() or _stamp(self._path) != self._stamp:
-                raise InputError(f"{self._path} was changed while it was in use: {CONTINUE}")
+            self._check_unchanged()
             with pq.ParquetFile(self._path, metadata=self._metadata) as parquet:
                 column = parquet.read_row_group(group, columns=[_BYTES]).column("image")
             return column.combine_chunks().field("bytes")
 
+    def _check_unchanged(self) -> None:
+        """Check that this is the file that was opened; some file systems change times by themselves."""
+        stamp = _stamp(self._path) if self._path.exists() else None
+        if stamp == self._stamp:
+            return
+        if stamp is None or stamp[1] != self._stamp[1] or pq.read_metadata(self._path) != self._metadata:
+            raise InputError(f"{self._path} was changed while it was in use: give the same command again")
+        self._stamp = stamp
 
-def num_files(images: EncodedImages) -> int:
+
+def _remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+
+
+def num_files(images: StoredImages) -> int:
     """How many files of at most 256 MB or so hold the images."""
     return max(1, -(-images.num_bytes // SHARD_BYTES))
 
 
 def write_set(
-    path: Path, columns: pa.Table, images: EncodedImages, metadata: Mapping[str, str], *, count: int
+    path: Path, columns: pa.Table, images: StoredImages, metadata: Mapping[str, str], *, count: int
 ) -> None:
     """Write images and their columns to a file, or to a folder of files if they are many.
 
@@ -87,17 +105,19 @@ def write_set(
         metadata: of the schema.
         count: number of files; 1 for no folder.
     """
+    temporary = temporary_path(path)
+    _remove(temporary)  # of a run that was killed
     if count == 1:
         write_atomically(path, partial(_write_in_place_of, path, columns, images, metadata))
         return
-    temporary = temporary_path(path)
-    shutil.rmtree(temporary, ignore_errors=True)
-    for number, rows in enumerate(np.array_split(np.arange(len(images)), count)):
-        shard = temporary / f"part-{number:05d}-of-{count:05d}.parquet"
-        write_atomically(shard, partial(_write, columns.take(rows), images.select(rows), metadata))
-    if path.is_dir():
-        shutil.rmtree(path)
-    path.unlink(missing_ok=True)
+    try:
+        for number, rows in enumerate(np.array_split(np.arange(len(images)), count)):
+            shard = temporary / f"part-{number:05d}-of-{count:05d}.parquet"
+            write_atomically(shard, partial(_write, columns.take(rows), images.select(rows), metadata))
+    except Exception:
+        _remove(temporary)
+        raise
+    _remove(path)
     temporary.rename(path)
 
 
@@ -118,15 +138,15 @@ def files_of(path: Path) -> list[Path]:
 
 
 def _write_in_place_of(
-    old: Path, columns: pa.Table, images: EncodedImages, metadata: Mapping[str, str], path: Path
+    old: Path, columns: pa.Table, images: StoredImages, metadata: Mapping[str, str], path: Path
 ) -> None:
     """Write a file; a folder that it will replace is removed last, because the images may come from it."""
     _write(columns, images, metadata, path)
     if old.is_dir():
-        shutil.rmtree(old)
+        _remove(old)
 
 
-def _write(columns: pa.Table, images: EncodedImages, metadata: Mapping[str, str], path: Path) -> None:
+def _write(columns: pa.Table, images: StoredImages, metadata: Mapping[str, str], path: Path) -> None:
     place, field = 1, pa.field("image", IMAGE)
     schema = columns.schema.insert(place, field).with_metadata(metadata)
     # Images are compressed already, and dictionaries and statistics of them would be of no use.
@@ -139,7 +159,7 @@ def _write(columns: pa.Table, images: EncodedImages, metadata: Mapping[str, str]
             writer.write_table(group.cast(schema), row_group_size=len(files))
 
 
-def _groups(images: EncodedImages) -> Iterator[tuple[int, list[bytes]]]:
+def _groups(images: StoredImages) -> Iterator[tuple[int, list[bytes]]]:
     """The images of each group of rows, and the number of the first of them."""
     files: list[bytes] = []
     start = size = 0

@@ -13,9 +13,9 @@ from understudy.core.errors import InputError
 from understudy.core.listing import listed, shortened
 from understudy.core.progress import Observer, Silent
 from understudy.data.class_names import read_class_names, words_in_prompts
-from understudy.data.encoded_images import EncodedImages
 from understudy.data.inspect_all import FEW, inspect_all
 from understudy.data.inspection import Inspected, fingerprint_once
+from understudy.data.known_images import cache_folder
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.labels import find_classes, is_missing
 from understudy.data.leaks import BLANK, FingerprintRows, Fingerprints
@@ -26,6 +26,7 @@ from understudy.data.sources.leftovers import FURTHER_PAGES, LeftOut, count_left
 from understudy.data.sources.source import Contents, Item
 from understudy.data.sources.split_names import RealSplit
 from understudy.data.spool import Spool
+from understudy.data.stored_images import StoredImages
 
 
 @final
@@ -99,7 +100,7 @@ def _labelled(found: _Read, rows: np.ndarray, contents: Contents, settings: Data
     _check_conflicts(items, prints, keys)
     label_of = {key: label for label, key in enumerate(classes.keys)}
     images = LabelledSet.from_files(
-        EncodedImages([found.files], rows[kept]),
+        StoredImages([found.files], rows[kept]),
         [label_of[key] for key in keys],
         class_names=class_names,
         split="train",
@@ -153,9 +154,14 @@ def _read(contents: Contents, settings: DataSettings, observer: Observer) -> _Re
     read, total = _Read(), contents.total or 0
     bar = observer if total > FEW else Silent()
     with bar.bar("read", total=total, unit="images") as advance:
-        for item, found in inspect_all(contents.items, settings.max_pixels):
+        for item, found in inspect_all(contents.items, settings.max_pixels, remembers=settings.remember):
             read.add(item, found)
             advance(1)
+    if settings.remember and len(read.items) > FEW:
+        observer.say(
+            f"read: hashes and grey thumbnails of the images are kept in {cache_folder()} for the next "
+            "command (data.remember=false keeps none)"
+        )
     return read
 
 

@@ -78,6 +78,9 @@ class DataSettings(Section):
     memory: float | None = setting(None, gt=0, decides="nothing")
     """Memory for decoded images, in GB: more of them are kept in a file for temporary data, in the folder
     that `TMPDIR` names. If not set, half of what is free."""
+    remember: bool = setting(True, decides="nothing")
+    """Keep what was found out about the images of a source with more than 2,000, small grey pictures of them
+    included, in the folder for caches of this user, so that the next command need not decode them again."""
     max_pixels: int = setting(100_000_000, ge=1)
     """Refuse images with more pixels than this, as protection against decompression bombs."""
     licence: str | None = setting(None, pattern=LICENCE_PATTERN, decides="card")

@@ -95,8 +95,8 @@ def load_test_set(
     known = [(part, Fingerprints.of_set(part)) for part in learned_from]
     _check_new(name, data, prints, known, max_distance=settings.near_duplicate_distance)
     shared = shared_with(data, prints, known, settings)
-    searched = sum(len(part) for part in (data, *learned_from))
-    copies = looked_for(settings, images=searched, is_checked=False) | {"shared": shared}
+    searched = Fingerprints.joined([prints, *(of_part for _, of_part in known)])
+    copies = looked_for(settings, searched, is_checked=False) | {"shared": shared}
     return FurtherTestSet(data, sorted(set(labels)), copies, left_out)
 
 

@@ -38,11 +38,16 @@ def report(run: Run, stages: Sequence[str]) -> None:
         )
         write_json(run.path / "results.json", results)  # last: a damaged file stops earlier
         write_report(run.path / "report.html", data)
-        write_text(run.path / "README.md", run_card(run, results, data_files=_CURATED))
+        write_text(run.path / "README.md", run_card(run, results, data_files=_data_files(run)))
         record["card_bytes"] = (run.path / "README.md").stat().st_size
     if lost:
         run.observer.say(f"report: {listed(lost)} of this run was missing or cut short, and is made again")
     run.observer.say(f"report: {run.path / 'report.html'}")
+
+
+def _data_files(run: Run) -> str:
+    """Where readers of the card find the curated images; a large set is a folder of files."""
+    return f"{_CURATED}/*.parquet" if (run.path / _CURATED).is_dir() else _CURATED
 
 
 def lost_files(run: Run) -> list[str]:
@@ -71,7 +76,7 @@ def _has_lost_card(run: Run, results: dict[str, Any], num_bytes: int | None) -> 
     if num_bytes is None:  # of an earlier version
         return not text.endswith(b"\n")
     is_shorter = len(text) < num_bytes
-    return is_shorter and run_card(run, results, data_files=_CURATED).encode().startswith(text)
+    return is_shorter and run_card(run, results, data_files=_data_files(run)).encode().startswith(text)
 
 
 def added_settings(run: Run, stages: Sequence[str]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from understudy.core.errors import InputError
 from understudy.core.executors.do import check_executor, check_one_process
-from understudy.core.host_memory import ImageMemory
+from understudy.core.host_memory import ImageMemory, image_memory
 from understudy.core.lock import FolderLock
 from understudy.core.processes import Processes
 from understudy.core.progress import Observer, Silent
@@ -161,7 +161,7 @@ def _use_machine(settings: Settings) -> None:
     """Take no more threads and memory than the settings allow."""
     forget_peak_memory()
     use_threads(settings.compute.threads)
-    ImageMemory(settings.data.memory).use()
+    ImageMemory(settings.data.memory, image_memory().processes).use()  # a worker has its share
 
 
 def _finished(settings: Settings, out: Path, device: str) -> list[str]:

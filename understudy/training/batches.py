@@ -20,6 +20,8 @@ from understudy.functional.transfer import sent
 from understudy.training.data import TrainingData
 from understudy.training.settings import Phase
 
+_MOVED_AT_ONCE = 4096
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -118,9 +120,18 @@ def phase_images(phase: Phase, data: TrainingData, *, size: int, device: str) ->
     unlabelled = decoded(data.train, size) if for_statistics else pixels.select(np.arange(0))
     free, need = free_bytes(device), pixels.num_bytes + unlabelled.num_bytes
     is_moved = device != "cpu" and (free is None or need < free / 2)
-    placed = [torch.from_numpy(each[:]).to(device) if is_moved else each for each in (pixels, unlabelled)]
+    placed = [_on_device(each, device) if is_moved else each for each in (pixels, unlabelled)]
     statistics = placed[1] if for_statistics else None
     return Images(placed[0], labels.to(device), num_real, refreshed, statistics, strengths)
+
+
+def _on_device(images: DecodedImages, device: str) -> Tensor:
+    """All images, which need not fit into the memory of the host; uint8 (N, 3, H, W)."""
+    placed = torch.empty((len(images), 3, images.size, images.size), dtype=torch.uint8, device=device)
+    for start in range(0, len(images), _MOVED_AT_ONCE):
+        some = slice(start, start + _MOVED_AT_ONCE)
+        placed[some] = torch.from_numpy(images[some]).to(device)
+    return placed
 
 
 def chosen_pixels(pixels: Tensor | DecodedImages, numbers: Tensor, device: torch.device) -> Tensor:

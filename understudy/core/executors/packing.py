@@ -14,11 +14,16 @@ from understudy.core.files import write_atomically
 
 
 class _Pickler(pickle.Pickler):
-    """Writes paths below a folder relative to it."""
+    """Writes paths below a folder relative to it, and objects that refer to files with their content."""
 
-    def __init__(self, file: io.BytesIO, root: Path) -> None:
+    def __init__(self, file: io.BytesIO, root: Path, *, is_shared: bool) -> None:
         super().__init__(file, protocol=5)
         self._root = root.absolute()
+        self._is_shared = is_shared
+
+    def reducer_override(self, obj: Any) -> Any:
+        embedded = None if self._is_shared or isinstance(obj, type) else getattr(obj, "embedded", None)
+        return NotImplemented if embedded is None else embedded()
 
     def persistent_id(self, obj: Any) -> str | None:
         if isinstance(obj, Path) and (path := obj.absolute()).is_relative_to(self._root):
@@ -37,10 +42,16 @@ class _Unpickler(pickle.Unpickler):
         return self._root.joinpath(pid)
 
 
-def pack(jobs: Sequence[Job], root: Path) -> bytes:
-    """All jobs together, so that the images they share stay shared; paths are relative to ``root``."""
+def pack(jobs: Sequence[Job], root: Path, *, is_shared: bool = True) -> bytes:
+    """All jobs together, so that the images they share stay shared.
+
+    Args:
+        jobs: what to pack.
+        root: folder of the run; paths below it become relative.
+        is_shared: whether the workers see the folder; otherwise images are packed with their bytes.
+    """
     file = io.BytesIO()
-    _Pickler(file, root).dump(list(jobs))
+    _Pickler(file, root, is_shared=is_shared).dump(list(jobs))
     return file.getvalue()
 
 

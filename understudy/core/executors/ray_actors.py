@@ -110,7 +110,10 @@ def _task(
     is_shared = all(one["sees"] for one in found)
     common = set(jobs[0].reads).intersection(*(job.reads for job in jobs))
     files = {} if is_shared else contents(common, terms.root)
-    stored = ray.put(np.frombuffer(pack(jobs, terms.root), dtype=np.uint8)), ray.put(files)
+    stored = (
+        ray.put(np.frombuffer(pack(jobs, terms.root, is_shared=is_shared), dtype=np.uint8)),
+        ray.put(files),
+    )
     return Task(
         key=uuid4().hex,
         root=terms.root,

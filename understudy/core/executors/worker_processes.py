@@ -178,7 +178,7 @@ class _WorkerProcess:
 
             env = {"CUDA_VISIBLE_DEVICES": self._gpu} if self._gpu else {}
             self._pool = ProcessPoolExecutor(
-                1, timeout=_IDLE, initializer=_begin, initargs=(os.getpid(),), env=env
+                1, timeout=_IDLE, initializer=begin_worker, initargs=(os.getpid(),), env=env
             )
         future: Future[None] = self._pool.submit(function, *arguments)
         return future
@@ -205,7 +205,7 @@ class _WorkerProcess:
             self._pool = None
 
 
-def _begin(parent: int) -> None:
+def begin_worker(parent: int) -> None:
     """Make a process a worker, which ends with the process that started it."""
 
     def watch() -> None:

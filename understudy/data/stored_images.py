@@ -23,7 +23,7 @@ class Store(Protocol):
 
 
 @final
-class EncodedImages:
+class StoredImages:
     """N encoded images: rows of one store or several.
 
     A selection holds the numbers of its rows and shares the stores. Neighbouring rows are read fastest.
@@ -80,6 +80,12 @@ class EncodedImages:
     def __iter__(self) -> Iterator[bytes]:
         return (self[index] for index in range(len(self)))
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """The bytes themselves: another machine need not see the files."""
+    def embedded(self) -> tuple[Any, ...]:
+        """How to pickle the images with their bytes, for a machine that does not see their files."""
         return type(self).of, (list(self),)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Images in files as names of files; others with their bytes."""
+        if any(isinstance(store, Spool) for store in self._stores):
+            return self.embedded()
+        return type(self), (self._stores, self._rows)
