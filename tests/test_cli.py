@@ -618,10 +618,10 @@ with FolderLock(Path('old')), FolderLock(Path('many')):
 
 
 def test_ctrl_c_says_how_to_go_on(understudy, monkeypatch):
-    def interrupted(settings, *, seed):
+    def interrupted(settings, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("understudy.pipeline.checks.load_splits", interrupted)
+    monkeypatch.setattr("understudy.pipeline.context.load_splits", interrupted)
     code, _, err = understudy("run", "digits", "--out", "my run")
     assert code == 130
     assert "stopped; everything finished is kept. To continue: understudy run digits --out 'my run'" in err

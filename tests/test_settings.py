@@ -355,7 +355,7 @@ def test_what_may_change_when_a_run_is_resumed():
     ]
     stages = tuple(name for name, section in build(DIGITS) if name != "seed" and section.addable)
     assert {name for name in names if may_change(name) and not name.startswith(stages)} == {
-        *("data.licence", "generator.licence"),
+        *("data.licence", "data.memory", "data.remember", "generator.licence"),
         *("generator.attention_slicing", "generator.vae_slicing"),
         *("generator.cpu_offload", "generator.gradient_checkpointing"),
         *("captions.batch_size", "adapt.micro_batch", "adapt.checkpoint_every", "draw.batch_size"),

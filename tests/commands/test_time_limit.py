@@ -50,6 +50,7 @@ def demo():
         words="",
         reading=0.5,
         spent=8.0,
+        input_size=32,
     )
     return settings, measured
 

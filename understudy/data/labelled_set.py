@@ -133,7 +133,7 @@ class LabelledSet:
             name = self.columns.column("id")[index].as_py()
             raise InputError(
                 f"the image {name!r} of the {self.split} images is damaged ({error}): to make the file with "
-                f"these images again, remove it and the record of its stage (in stages/), {CONTINUE}"
+                f"these images again, remove the file and the record of its stage (in stages/), {CONTINUE}"
             ) from error
 
     def encoded(self, index: int) -> bytes:
