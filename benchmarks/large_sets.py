@@ -243,7 +243,7 @@ def claims(rows: Sequence[Mapping[str, Any]]) -> list[Claim]:
         }
         rounds = sorted({number for number, _, _ in of})
         peak = max(of[number, _LARGE, 2]["peak_mb"] for number in rounds)
-        made.append(Claim.single(f"{where}: memory in MB", peak, target="at most 2000", met=peak <= 2000))
+        made.append(_at_most(f"{where}: memory in MB", peak, 2000))
         times = [of[n, _LARGE, 2]["ms_per_image"] / of[n, _SMALL, 2]["ms_per_image"] for n in rounds]
         made.append(
             repeated(
@@ -260,24 +260,16 @@ def claims(rows: Sequence[Mapping[str, Any]]) -> list[Claim]:
         made += _training_claims(trained)
     for row in rows:
         if row["part"] == "plan":
-            made.append(
-                Claim.single(
-                    f"plan of {row['rows']:,} rows: memory in MB beyond that before it",
-                    row["beyond_mb"],
-                    target="at most 500",
-                    met=row["beyond_mb"] <= 500,
-                )
-            )
+            what = f"plan of {row['rows']:,} rows: memory in MB beyond that before it"
+            made.append(_at_most(what, row["beyond_mb"], 500))
         if row["part"] == "preview":
-            made.append(
-                Claim.single(
-                    f"preview of {row['images']:,} images of {row['classes']:,} classes: seconds but reading",
-                    row["rest"],
-                    target="at most 60",
-                    met=row["rest"] <= 60,
-                )
-            )
+            what = f"preview of {row['images']:,} images of {row['classes']:,} classes: seconds but reading"
+            made.append(_at_most(what, row["rest"], 60))
     return made
+
+
+def _at_most(claim: str, value: float, most: float) -> Claim:
+    return Claim.single(claim, value, target=f"at most {most:g}", met=value <= most)
 
 
 def _training_claims(trained: Sequence[Mapping[str, Any]]) -> list[Claim]:
@@ -294,7 +286,7 @@ def _training_claims(trained: Sequence[Mapping[str, Any]]) -> list[Claim]:
             f"{what}: trainings that differ in a loss or weight", different, target="0", met=different == 0
         ),
         repeated(f"{what}: time, over that with all in memory", ratios, target="at most 1.2", most=1.2),
-        Claim.single(f"{what}: memory in MB", peak, target="at most 1500", met=peak <= 1500),
+        _at_most(f"{what}: memory in MB", peak, 1500),
     ]
 
 

@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from understudy.core.host_memory import image_memory
+from understudy.data.joined_rows import JoinedRows
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.spool import Spool
 
@@ -23,27 +24,25 @@ class DecodedImages:
     Args:
         parts: arrays in memory, uint8 (n, 3, size, size), and spools of the bytes of such images.
         size: width and height in pixels.
-        rows: which of them, in order, numbered through all parts, int64 (N,); all if not given.
+        rows: which of them; all if not given.
     """
 
     def __init__(
-        self, parts: Sequence[np.ndarray | Spool], size: int, rows: np.ndarray | None = None
+        self, parts: Sequence[np.ndarray | Spool], size: int, rows: JoinedRows | None = None
     ) -> None:
         self.size = size
         self._parts = tuple(parts)
-        self._starts = np.cumsum([0, *map(len, self._parts)])
-        self._rows = np.arange(self._starts[-1]) if rows is None else rows
+        self._rows = JoinedRows([len(part) for part in self._parts]) if rows is None else rows
 
     @classmethod
     def joined(cls, sets: Sequence[Self]) -> Self:
         """The images of several sets of one size, one after the other."""
-        starts = np.cumsum([0, *(one._starts[-1] for one in sets)])
-        rows = [start + one._rows for start, one in zip(starts, sets, strict=False)]
-        return cls([part for one in sets for part in one._parts], sets[0].size, np.concatenate(rows))
+        parts = [part for one in sets for part in one._parts]
+        return cls(parts, sets[0].size, JoinedRows.joined([one._rows for one in sets]))
 
     def select(self, numbers: np.ndarray) -> Self:
         """The images with these numbers, int64, in that order; they share memory and files."""
-        return type(self)(self._parts, self.size, self._rows[numbers])
+        return type(self)(self._parts, self.size, self._rows.select(numbers))
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -60,12 +59,11 @@ class DecodedImages:
 
     def __getitem__(self, numbers: np.ndarray | slice) -> np.ndarray:
         """Some images, uint8 (n, 3, size, size); a copy."""
-        rows = self._rows[numbers]
-        found = np.empty((len(rows), 3, self.size, self.size), dtype=np.uint8)
-        part_of = np.searchsorted(self._starts, rows, side="right") - 1
+        part_of, row_of = self._rows.places(numbers)
+        found = np.empty((len(row_of), 3, self.size, self.size), dtype=np.uint8)
         for number in np.unique(part_of).tolist():
             chosen, part = np.flatnonzero(part_of == number), self._parts[number]
-            of_part = rows[chosen] - self._starts[number]
+            of_part = row_of[chosen]
             if isinstance(part, Spool):
                 for place, row in zip(chosen.tolist(), of_part.tolist(), strict=True):
                     found[place] = np.frombuffer(part[row], dtype=np.uint8).reshape(found.shape[1:])

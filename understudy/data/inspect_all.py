@@ -12,6 +12,7 @@ from typing import Any
 
 from understudy.core.executors.worker_processes import begin_worker
 from understudy.core.threads import num_threads
+from understudy.data.groups import in_groups
 from understudy.data.inspection import Inspected, inspect, inspect_each_once
 from understudy.data.known_images import KnownImages
 from understudy.data.sources.source import Item
@@ -44,7 +45,7 @@ def _inspect_many(items: Iterator[Item], max_pixels: int, remembers: bool) -> It
     with ExitStack() as stack:
         stack.callback(known.close)
         pool = _pool(count, stack) if count > 1 else None
-        for part in _parts(items):
+        for part in in_groups(items, lambda item: len(item.data), most=_AT_ONCE):
             before = known.find([item.data for item in part])
             found = [_unless_too_large(each, max_pixels) for each in before]
             waiting.append((part, found, _begun(pool, _unknown(part, found), max_pixels)))
@@ -60,18 +61,6 @@ def _pool(count: int, stack: ExitStack) -> Any:
     pool = ProcessPoolExecutor(count, initializer=_begin, initargs=(os.getpid(),))
     stack.callback(pool.shutdown, kill_workers=True)
     return pool
-
-
-def _parts(items: Iterator[Item]) -> Iterator[list[Item]]:
-    part, size = list[Item](), 0
-    for item in items:
-        if part and (len(part) == _AT_ONCE[0] or size + len(item.data) > _AT_ONCE[1]):
-            yield part
-            part, size = [], 0
-        part.append(item)
-        size += len(item.data)
-    if part:
-        yield part
 
 
 def _unless_too_large(found: Inspected | None, max_pixels: int) -> Inspected | None:

@@ -304,8 +304,8 @@ class LabelledSet:
         """
         files, columns = files_of(path), []
         for file in files:
-            with readable(file):
-                schema = pq.read_schema(file)
+            with readable(file), pq.ParquetFile(file) as parquet:
+                schema = parquet.schema_arrow
                 metadata = schema.metadata or {}
                 if b"understudy" not in metadata:
                     raise InputError(
@@ -314,7 +314,7 @@ class LabelledSet:
                 names = json.loads(metadata[b"huggingface"])["info"]["features"]["label"]["names"]
                 split = json.loads(metadata[b"understudy"])["split"]
                 light = [name for name in schema.names if name != "image"]
-                columns.append(pq.read_table(file, columns=light).replace_schema_metadata(None))
+                columns.append(parquet.read(columns=light).replace_schema_metadata(None))
         images = StoredImages([ParquetImages(file) for file in files])
         return cls(pa.concat_tables(columns), images, tuple(names), split)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, final
@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from understudy.core.errors import InputError
 from understudy.core.files import again, readable, temporary_path, write_atomically
+from understudy.data.groups import in_groups
 from understudy.data.recent import Recent
 from understudy.data.stored_images import StoredImages
 
@@ -153,24 +154,12 @@ def _write(columns: pa.Table, images: StoredImages, metadata: Mapping[str, str],
     others = columns.column_names
     options = {"use_dictionary": others, "write_statistics": others}
     with pq.ParquetWriter(path, schema, compression=dict.fromkeys(others, "snappy"), **options) as writer:
-        for start, files in _groups(images):
+        start = 0
+        for files in in_groups(images, len, most=_GROUP):
             column = pa.array([{"bytes": data, "path": None} for data in files], IMAGE)
             group = columns.slice(start, len(files)).add_column(place, field, column)
             writer.write_table(group.cast(schema), row_group_size=len(files))
-
-
-def _groups(images: StoredImages) -> Iterator[tuple[int, list[bytes]]]:
-    """The images of each group of rows, and the number of the first of them."""
-    files: list[bytes] = []
-    start = size = 0
-    for data in images:
-        if files and (len(files) == _GROUP[0] or size + len(data) > _GROUP[1]):
-            yield start, files
-            start, size, files = start + len(files), 0, []
-        files.append(data)
-        size += len(data)
-    if files:
-        yield start, files
+            start += len(files)
 
 
 def _image_bytes(group: Any) -> int:

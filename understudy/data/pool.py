@@ -100,7 +100,7 @@ def _labelled(found: _Read, rows: np.ndarray, contents: Contents, settings: Data
     _check_conflicts(items, prints, keys)
     label_of = {key: label for label, key in enumerate(classes.keys)}
     images = LabelledSet.from_files(
-        StoredImages([found.files], rows[kept]),
+        StoredImages([found.files]).select(rows[kept]),
         [label_of[key] for key in keys],
         class_names=class_names,
         split="train",

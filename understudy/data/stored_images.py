@@ -7,6 +7,7 @@ from typing import Any, Protocol, Self, final
 
 import numpy as np
 
+from understudy.data.joined_rows import JoinedRows
 from understudy.data.spool import Spool
 
 
@@ -30,13 +31,12 @@ class StoredImages:
 
     Args:
         stores: where the images are.
-        rows: which of them, in order, numbered through all stores, int64 (N,); all if not given.
+        rows: which of them; all if not given.
     """
 
-    def __init__(self, stores: Sequence[Store], rows: np.ndarray | None = None) -> None:
+    def __init__(self, stores: Sequence[Store], rows: JoinedRows | None = None) -> None:
         self._stores = tuple(stores)
-        self._starts = np.cumsum([0, *map(len, self._stores)])
-        self._rows = np.arange(self._starts[-1]) if rows is None else np.asarray(rows, dtype=np.int64)
+        self._rows = JoinedRows([len(store) for store in self._stores]) if rows is None else rows
 
     @classmethod
     def of(cls, images: Iterable[bytes]) -> Self:
@@ -49,33 +49,27 @@ class StoredImages:
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
         """The images of several sets, one after the other."""
-        starts = np.cumsum([0, *(part._starts[-1] for part in parts)])
-        return cls(
-            [store for part in parts for store in part._stores],
-            np.concatenate([start + part._rows for part, start in zip(parts, starts, strict=False)]),
-        )
+        stores = [store for part in parts for store in part._stores]
+        return cls(stores, JoinedRows.joined([part._rows for part in parts]))
 
     def select(self, indices: np.ndarray) -> Self:
         """The images at ``indices``, int64, in that order."""
-        return type(self)(self._stores, self._rows[indices])
+        return type(self)(self._stores, self._rows.select(indices))
 
     @property
     def num_bytes(self) -> int:
         """Bytes of all images, as if all images of a store were equally large."""
-        chosen = np.bincount(self._store_of(self._rows), minlength=len(self._stores))
+        chosen = np.bincount(self._rows.places(slice(None))[0], minlength=len(self._stores))
         mean = [store.num_bytes / max(1, len(store)) for store in self._stores]
         return round(float(chosen @ np.array(mean)))
-
-    def _store_of(self, rows: np.ndarray) -> np.ndarray:
-        return np.searchsorted(self._starts, rows, side="right") - 1
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def __getitem__(self, index: int) -> bytes:
-        row = self._rows[index]
-        number = int(self._store_of(row))
-        return self._stores[number][int(row - self._starts[number])]
+        (store,), (number,) = self._rows.places(np.array([index]))
+        data: bytes = self._stores[store][int(number)]
+        return data
 
     def __iter__(self) -> Iterator[bytes]:
         return (self[index] for index in range(len(self)))
