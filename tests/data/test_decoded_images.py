@@ -1,6 +1,7 @@
 """Decoded images in memory and in files: the same pixels, whichever it is."""
 
 import gc
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from understudy.core import host_memory
 from understudy.core.host_memory import ImageMemory, free_host_bytes, image_memory
+from understudy.data import decoded_images
 from understudy.data.decoded_images import DecodedImages, decoded
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.spool import Spool
@@ -17,7 +19,9 @@ SIZE = 4
 
 
 @pytest.fixture(autouse=True)
-def _default_memory():
+def _default_memory(monkeypatch):
+    # Sets that other tests of this process keep would fill the room.
+    monkeypatch.setattr(decoded_images, "_KEPT", WeakKeyDictionary())
     yield
     ImageMemory().use()
 
