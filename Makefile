@@ -48,7 +48,7 @@ types: $(INSTALLED)  ## mypy --strict
 tests: $(INSTALLED)  ## every test but the slow ones
 	$(PYTEST) -m "not slow"
 
-slow: $(INSTALLED)  ## the slow tests: runs in processes that are killed, browsers, long trainings
+slow: $(INSTALLED)  ## the slow tests: whole jobs in many variants, runs that are killed, browsers
 	$(PYTEST) -m slow
 
 quick: $(INSTALLED)  ## ruff, and the tests that do no whole run: about a minute; QUICK=FOLDERS for others

@@ -21,7 +21,7 @@ from understudy.pipeline.folder import RunFolder
 from understudy.pipeline.run import run
 from understudy.settings import build
 
-pytestmark = pytest.mark.usefixtures("plain_report")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("plain_report")]
 
 SMALL = {
     "generator": {"channels": [16, 16], "resolution": 16},
@@ -251,7 +251,6 @@ def test_a_stop_changes_nothing(contest, job, ready_made, tmp_path):
     }
 
 
-@pytest.mark.slow
 def test_memory_that_runs_out_is_a_reason_and_a_fault_is_none(job, ready_made, tmp_path, monkeypatch):
     do = studies.run
 
@@ -298,7 +297,6 @@ def test_nothing_is_written_if_no_generator_can_be_used(job, tmp_path):
     assert tree(tmp_path) == {}
 
 
-@pytest.mark.slow
 def test_repeats_rank_over_runs(job, ready_made, tmp_path):
     other = write_pets(tmp_path / "other", per_class=3, seed=9)
     settings = job(data={"shots": 2})

@@ -19,7 +19,7 @@ from understudy.recipes import REPEATS
 from understudy.report.study_page import commands
 from understudy.settings import build, to_yaml
 
-pytestmark = pytest.mark.usefixtures("plain_report")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("plain_report")]
 
 QUICK = {
     "adapt": {"method": "none"},
@@ -81,7 +81,6 @@ def test_no_image_that_a_run_is_tested_on_chooses_or_teaches_in_another(repeated
     assert len({row["test_images"] for row in study_of(repeated)["runs"]}) == 1
 
 
-@pytest.mark.slow
 def test_studies_of_earlier_versions_go_on_with_other_test_images_in_each_run(repeated, job, tmp_path):
     """Their index has no number of the test split, and neither have the settings of their runs."""
     out = tmp_path / "old"
@@ -168,7 +167,6 @@ def test_a_single_run_that_was_moved_is_the_first(job, tmp_path):
     assert study["verdict"]["helps"] is False
 
 
-@pytest.mark.slow
 def test_a_fixed_subset_is_kept(job, tmp_path):
     """Then runs differ in the rest only."""
     study = run_study("repeats", job(data={"shots": 2, "subset": 1}), tmp_path, repeats=2)

@@ -26,7 +26,7 @@ from understudy.pipeline.run import run
 from understudy.recipes import RECIPES
 from understudy.settings import build
 
-pytestmark = pytest.mark.usefixtures("plain_report")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("plain_report")]
 
 ARMS = {"arms": ["real", "synthetic"], "steps": 2, "curve_points": 0}
 QUICK = {"adapt": {"method": "none"}, "draw": {"per_class": 2}, "curate": {"score": "none"}, "compare": ARMS}

@@ -9,7 +9,7 @@ from tiny_job import tiny_settings, tree
 from understudy.data.labelled_set import LabelledSet
 from understudy.pipeline.run import STAGE_NAMES, run
 
-pytestmark = pytest.mark.usefixtures("plain_report")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("plain_report")]
 
 READ_BY = {
     "settings.yaml": "report RUN",

@@ -15,7 +15,7 @@ from understudy.pipeline.run import run
 from understudy.settings import build
 from understudy.training.strategies import STRATEGIES
 
-pytestmark = pytest.mark.usefixtures("plain_report")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("plain_report")]
 
 ARMS = ("real", "synthetic", "mixed", "synthetic@confidence-filter", "mixed@refresh")
 LOOSE = {"score": "none", "threshold": None, "validation_pass": 1.0}
@@ -183,7 +183,6 @@ def ids_of(out, split):
     return {str(path).split("source-0/")[-1] for path in paths}
 
 
-@pytest.mark.slow
 def test_generator_filters_and_thresholds_see_the_scarce_images_only(tmp_path, tiny_pipeline_folder):
     """All other train and validation images are exchanged, and everything but the noise floor's images stays
     as it is, bit for bit.
@@ -228,7 +227,6 @@ def test_images_that_another_tool_made_are_measured_too(pets, tmp_path):
     assert results["gap"]["noise_floor"]["measured_by"] == "halves"
 
 
-@pytest.mark.slow
 def test_images_as_varied_as_they_get_are_measured_without_more_varied_ones(
     pets, tiny_pipeline_folder, tmp_path
 ):

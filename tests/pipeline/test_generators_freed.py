@@ -21,6 +21,8 @@ from understudy.pipeline.membership import _shadow_pipeline, membership
 from understudy.pipeline.run import run
 from understudy.pipeline.tune import tune
 
+pytestmark = pytest.mark.slow
+
 
 class Watcher(Listener):
     """Notes at each bar whether the denoiser is still in memory."""

@@ -17,7 +17,7 @@ from understudy.pipeline.run import run
 from understudy.pipeline.shift import shift as shift_stage
 from understudy.settings import build
 
-pytestmark = pytest.mark.usefixtures("plain_report")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("plain_report")]
 
 
 @pytest.fixture

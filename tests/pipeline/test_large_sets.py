@@ -9,7 +9,7 @@ from understudy.data.labelled_set import LabelledSet
 from understudy.pipeline.run import run
 from understudy.settings import build
 
-pytestmark = pytest.mark.usefixtures("plain_report")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("plain_report")]
 
 
 @pytest.fixture(scope="module")

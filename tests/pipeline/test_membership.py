@@ -15,7 +15,7 @@ from understudy.pipeline.run import run
 from understudy.report.terminal import membership_table, shift_table
 from understudy.settings import build
 
-pytestmark = pytest.mark.usefixtures("plain_report")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("plain_report")]
 
 SHIFT = {"measure": True, "corruptions": ["noise", "rotation"], "severities": [1, 3]}
 MEMBERSHIP = {"measure": True, "arms": ["real", "synthetic"], "shadows": 6, "false_positive_rates": [0.5]}
@@ -91,7 +91,6 @@ def test_a_second_run_does_nothing(proven):
     assert all(line.endswith("finished earlier, kept") for line in again.lines)
 
 
-@pytest.mark.slow
 def test_every_shadow_pipeline_sees_its_half_alone(proven, tmp_path):
     out = tmp_path / "run"
     shutil.copytree(proven[0], out)
@@ -129,7 +128,6 @@ def test_an_audit_of_an_arm_like_others_leaves_the_run_as_it_was(pets, tiny_pipe
     assert tree(out) == before
 
 
-@pytest.mark.slow
 def test_another_epsilon_is_another_model(proven, tmp_path):
     pytest.importorskip("opacus")
     out = tmp_path / "run"

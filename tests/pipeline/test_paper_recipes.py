@@ -9,7 +9,7 @@ from understudy.pipeline.run import run
 from understudy.recipes import RECIPES
 from understudy.settings import build
 
-pytestmark = pytest.mark.usefixtures("plain_report")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("plain_report")]
 
 
 def plan(folder):

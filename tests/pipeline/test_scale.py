@@ -24,7 +24,7 @@ from understudy.pipeline.folder import RunFolder
 from understudy.pipeline.run import run, write_report_again
 from understudy.report.terminal import summary_table
 
-pytestmark = pytest.mark.usefixtures("plain_report")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("plain_report")]
 
 DRAW = {"per_class": None, "times": 1, "min_per_class": 1, "part_size": 8, "batch_size": 8}
 ARMS = {"arms": ["real", "synthetic"], "steps": 2}
@@ -430,7 +430,6 @@ def test_after_a_stop_nothing_larger_is_drawn_or_trained(job, tmp_path, monkeypa
     assert kept(out).items() >= before.items(), "what was tried is kept when the rule is switched off"
 
 
-@pytest.mark.slow
 def test_a_kill_between_two_sizes_changes_nothing(job, tmp_path, monkeypatch):
     fixed_gains(monkeypatch, [0.1, 0.0])
     scale = {"times": (1, 2, 3), "real_shares": SHARES, "stop_below": 0.5}

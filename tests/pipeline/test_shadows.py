@@ -17,6 +17,8 @@ from understudy.pipeline import shadows as module
 from understudy.pipeline.shadows import Shadows, check_audit
 from understudy.training.settings import CompareSettings, Phase
 
+pytestmark = pytest.mark.slow
+
 COMPARE = CompareSettings(
     backbone="test_resnet", pretrained=False, resolution=32, steps=8, batch_size=8, bootstrap=100
 )
@@ -59,7 +61,6 @@ def noise(split, num, seed):
     return LabelledSet.from_images(pixels, np.arange(num) % 2, class_names=("cat", "dog"), split=split)
 
 
-@pytest.mark.slow
 def test_what_is_learned_by_heart_is_found(tmp_path):
     """The instrument works: overfitted classifiers give away whom they learned from."""
     compare = COMPARE.model_copy(
@@ -167,7 +168,6 @@ def test_the_whole_pipeline(tmp_path):
         call(tmp_path / "other", settings=settings, compare=by_epoch)
 
 
-@pytest.mark.slow
 def test_the_private_reference(tmp_path):
     pytest.importorskip("opacus")
     listener = Listener()
@@ -212,7 +212,6 @@ def test_the_digits_have_enough_images_for_the_defaults():
     check_audit(MembershipSettings(), two_classes(1078, split="train"), CompareSettings())
 
 
-@pytest.mark.slow
 def test_models_that_are_trained_one_by_one_may_run_side_by_side(tmp_path, at_once):
     compare = COMPARE.model_copy(update={"optimiser": "sgd"})
     settings = QUICK.model_copy(update={"arms": ("mixed",), "private_epsilon": 50.0})

@@ -11,7 +11,7 @@ from understudy.pipeline.folder import RunFolder
 from understudy.pipeline.run import run
 from understudy.settings import build
 
-pytestmark = pytest.mark.usefixtures("plain_report")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("plain_report")]
 
 
 def test_clean_accuracy_is_that_of_the_comparison(tiny_pipeline_folder, tmp_path):
