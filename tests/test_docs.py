@@ -133,11 +133,15 @@ def intervals_in(stored):
         yield from intervals_in(inner)
 
 
-def test_figures_with_an_interval_in_the_readme_are_in_a_result_file():
-    text = re.sub(r"```.*?```", "", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+@pytest.mark.parametrize("name", ["README.md", "docs/findings.md", "docs/demo.md"])
+def test_figures_with_an_interval_are_in_a_result_file(name):
+    text = re.sub(r"```.*?```", "", (ROOT / name).read_text(encoding="utf-8"), flags=re.DOTALL)
+    text = re.sub(
+        r"<!-- first table of .*?<!-- end of", "", text, flags=re.DOTALL
+    )  # written by benchmarks.render
     number = r"([-+]?\d+(?:\.\d+)?)"
     figures = set(re.findall(rf"{number}(?:%| points)?(?: of it)?\s+\[{number}, {number}\]", text))
-    assert len(figures) == len(re.findall(rf"\[{number}, {number}\]", text)) > 2
+    assert len(figures) == len(re.findall(rf"\[{number}, {number}\]", text)) > 0
     files = (ROOT / "benchmarks" / "results").rglob("*.json")
     known = [found for path in files for found in intervals_in(json.loads(path.read_text(encoding="utf-8")))]
     signed = [*known, *((-mean, -high, -low) for mean, low, high in known)]  # better or worse, in words
