@@ -5,11 +5,14 @@ import importlib
 import json
 import re
 import runpy
+import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 
+from understudy.cli import app
 from understudy.commands.names import CATALOGUE
 from understudy.core.registry import Registry
 from understudy.curation import scores
@@ -152,6 +155,32 @@ def test_figures_with_an_interval_are_in_a_result_file(name):
         for found in signed
     }
     assert figures <= shown
+
+
+def commands_in(page):
+    """Command lines in blocks of code and in sentences; a letter that stands for a number becomes one."""
+    text = page.read_text(encoding="utf-8")
+    blocks = re.findall(r"^```(?:bash|sh)\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    lines += re.findall(r"`(understudy [^`\n]+)`", text)
+    found = {line.partition(" #")[0].strip() for line in lines if line.startswith("understudy ")}
+    return sorted(re.sub(r" [NK]\b", " 3", line.replace(" --form FORM", "")) for line in found)
+
+
+@pytest.mark.parametrize("page", [page for page in DOCUMENTS if page.stem != "CHANGELOG"], ids=name_of)
+def test_commands_can_be_typed(page):
+    """Names of commands and options exist; a sentence may leave out arguments and values."""
+    known = typer.main.get_command(app).commands
+    wrong = []
+    for line in commands_in(page):
+        _, name, *words = shlex.split(line)
+        try:
+            known[name].make_context(name, words)
+        except Exception as error:  # noqa: BLE001 - those of typer's parser have no public names
+            is_mention = type(error).__name__ in ("MissingParameter", "BadOptionUsage")
+            if not (is_mention and f"`{line}`" in page.read_text(encoding="utf-8")):
+                wrong.append((line, error))
+    assert wrong == []
 
 
 AUDITED = [ROOT / "docs" / "faithfulness.md", ROOT / "docs" / "limits.md"]
