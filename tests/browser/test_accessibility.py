@@ -52,9 +52,7 @@ def of_a_bakeoff(folder: Path, finished: Path) -> Path:
 
 def of_two_runs(folder: Path, finished: Path) -> Path:
     other = shutil.copytree(finished, folder / "other")
-    write_comparison(
-        folder / "compare.html", compare_runs(RunFolder.find(finished), RunFolder.find(other))
-    )
+    write_comparison(folder / "compare.html", compare_runs(RunFolder.find(finished), RunFolder.find(other)))
     return folder / "compare.html"
 
 
