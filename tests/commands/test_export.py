@@ -90,7 +90,7 @@ def test_an_adapter_is_what_diffusers_loads(finished, tmp_path):
     assert adapter_fingerprint(tmp_path / "to") == adapter_fingerprint(finished.path / "adapter")
     UNet2DConditionModel.from_pretrained(tmp_path / "to" / "unet")
     text = (tmp_path / "to" / "README.md").read_text()
-    assert 'from_pretrained("FOLDER/unet")' in text
+    assert 'from_pretrained("FOLDER", subfolder="unet")' in text
     assert ModelCard(text).data.to_dict()["library_name"] == "diffusers"
     assert not (tmp_path / "to" / "checkpoint.pt").exists()
 

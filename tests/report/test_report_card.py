@@ -343,7 +343,10 @@ def test_the_card_of_a_classifier_of_real_images_names_no_generator(sample: Samp
     ("files", "line"),
     [
         (["pytorch_lora_weights.safetensors"], 'pipeline.load_lora_weights("FOLDER")'),
-        (["unet", "images.json"], 'pipeline.unet = type(pipeline.unet).from_pretrained("FOLDER/unet")'),
+        (
+            ["unet", "images.json"],
+            'pipeline.unet = type(pipeline.unet).from_pretrained("FOLDER", subfolder="unet")',
+        ),
         (["learned_embeds.safetensors"], 'pipeline.load_textual_inversion("FOLDER")'),
     ],
 )
@@ -370,7 +373,7 @@ def test_the_card_of_a_model_trained_from_nothing(sample: Sample) -> None:
     )
     card = adapter_card(sample.results, settings=settings, files=["class_conditional"])
     assert "trained from nothing" in card
-    assert 'diffusers.UNet2DModel.from_pretrained("FOLDER/class_conditional")' in card
+    assert 'diffusers.UNet2DModel.from_pretrained("FOLDER", subfolder="class_conditional")' in card
     assert "pipeline = " not in card
 
 
