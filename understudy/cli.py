@@ -384,9 +384,7 @@ def export(folder: RunPath, asked: typed.Export, override: typed.Licences = None
     from understudy.commands.export_place import export_as_asked
 
     if override and asked.dry_run:
-        raise InputError(
-            "--set stores licences in the run, and --dry-run stores nothing: leave one of them out"
-        )
+        raise InputError("--set stores licences in the run, --dry-run stores nothing: leave one of them out")
     with stating_licences(folder, chosen.parse_overrides(override)) as run:
         lines = export_as_asked(run, asked)
     for line in lines:

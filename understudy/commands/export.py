@@ -21,12 +21,12 @@ from understudy.report.card import adapter_card
 
 What = Literal["dataset", "classifier", "predictions", "adapter"]
 FORMS: dict[What, tuple[str, ...]] = {
-    "dataset": tuple(EXPORTS),
+    "dataset": ("folder", *(name for name in EXPORTS if name != "folder")),
     "classifier": ("timm", "onnx"),
     "predictions": ("cleanlab",),
     "adapter": ("diffusers",),
 }
-"""The forms of each part of a run; the first one is the default."""
+"""The forms of each part of a run; the first one is the default for a folder."""
 
 
 def export_part(
@@ -72,8 +72,8 @@ def write_part(
     if arm is not None and what not in ("classifier", "predictions"):
         raise InputError(f"--arm has no effect on the {what}: leave it out")
     if what == "dataset":
-        # The hub shows Parquet, and reads it without a download.
-        chosen = form or ("folder" if hub is None else "huggingface")
+        # The page of a data set on the hub shows the images of Parquet files.
+        chosen = form or (FORMS[what][0] if hub is None else "huggingface")
         return f"{export_dataset(folder, to, form=chosen)} images"
     results = finished_results(folder)
     check_new(to)
