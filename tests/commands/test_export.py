@@ -93,11 +93,8 @@ def test_the_code_on_the_card_of_a_classifier_runs(form, finished, tmp_path, cap
     assert [name for _, name in printed] == ["cat", "dog"]
     np.testing.assert_allclose([float(value) / 100 for value, _ in printed], expected, atol=0.02)
     assert ModelCard.load(to / "README.md").data.to_dict()["library_name"] == form
-
-
-def test_a_classifier_as_onnx_is_one_file_and_a_card(finished, tmp_path):
-    export_part(finished, tmp_path / "to", what="classifier", form="onnx")
-    assert sorted(path.name for path in (tmp_path / "to").iterdir()) == ["README.md", "model.onnx"]
+    files = ["model.onnx"] if form == "onnx" else ["config.json", "model.safetensors"]
+    assert sorted(path.name for path in to.iterdir()) == ["README.md", *files]
 
 
 def test_onnx_without_its_packages_writes_nothing(finished, tmp_path, monkeypatch):

@@ -51,7 +51,6 @@ def test_a_classifier_goes_to_a_folder(finished, understudy):
         ((), "datasets", "datasets/me/pets", {"data/train-00000-of-00001.parquet"}),
         (("--form", "webdataset"), "datasets", "datasets/me/pets", {"classes.txt", "synthetic-000000.tar"}),
         (("--what", "classifier"), "models", "me/pets", {"config.json", "model.safetensors"}),
-        (("--what", "classifier", "--form", "onnx"), "models", "me/pets", {"model.onnx"}),
         (
             ("--what", "adapter"),
             "models",

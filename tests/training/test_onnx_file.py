@@ -110,6 +110,15 @@ def test_a_network_that_onnx_cannot_hold(tmp_path):
     assert not (tmp_path / "model.onnx").exists()
 
 
+def test_a_network_that_is_too_large(monkeypatch, tmp_path):
+    monkeypatch.setattr(onnx_file, "_MOST_BYTES", 1_000_000)
+    with pytest.raises(
+        InputError, match=r"resnet10t cannot be written as ONNX \(its weights have more than 2 GB"
+    ):
+        write_onnx(classifier_of(CompareSettings()), tmp_path / "model.onnx")
+    assert [*tmp_path.iterdir()] == []
+
+
 def test_a_file_that_computes_something_else_is_not_written(monkeypatch, tmp_path):
     """As if the exporter had a fault: the file is compared with another network."""
     backbone = Backbone(nn.Flatten(), "flat", {}, 1, (0.5,) * 3, (0.5,) * 3)

@@ -18,6 +18,8 @@ from understudy.training.classifier import TrainedClassifier
 
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 _MOST_DIFFERENCE = 1e-4
+_MOST_BYTES = 2_000_000_000
+"""Of the weights: protobuf, the format of the file, ends at 2 GiB."""
 
 
 def check_onnx_installed() -> None:
@@ -48,6 +50,8 @@ def write_onnx(classifier: TrainedClassifier, path: Path) -> None:
     """
     check_onnx_installed()
     network, size = _FromPixels(classifier.backbone).eval(), classifier.backbone.input_size
+    if sum(weight.nbytes for weight in network.state_dict().values()) > _MOST_BYTES:
+        raise _cannot(classifier, "its weights have more than 2 GB")
     try:
         program = torch.onnx.export(
             network,
