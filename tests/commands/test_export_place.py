@@ -1,5 +1,6 @@
 """Where an export goes: a folder, a repository on the hub, or nowhere in a dry run."""
 
+import shutil
 import tempfile
 from pathlib import Path
 from typing import get_type_hints
@@ -203,6 +204,19 @@ def test_a_run_that_is_not_finished(what, understudy, monkeypatch, tmp_path, tem
             code, _, err = understudy("export", "old", "--what", what, "--to", "hub:me/pets")
             assert (code, there.requests) == (2, [])
     assert not Path("new").exists()
+
+
+def test_images_without_a_card_stay_here(finished, understudy, monkeypatch, tmp_path, temporary):
+    """The run has curated them, and is not finished."""
+    out = shutil.copytree(finished, tmp_path / "half")
+    (out / "results.json").unlink()
+    assert understudy("export", "half", "--to", "new")[0] == 0
+    assert not Path("new/README.md").exists()
+    with hub(monkeypatch) as there:
+        for more in ((), ("--dry-run",)):
+            code, _, err = understudy("export", "half", "--to", "hub:me/pets", *more)
+            assert (code, there.requests) == (2, [])
+            assert "half is not finished: go on with 'understudy run half'" in one_line(err)
 
 
 def test_long_lists_of_files_are_cut(understudy, finished, temporary, monkeypatch):

@@ -71,12 +71,13 @@ def write_part(
         raise InputError(f"--form of the {what} must be {known}, got {form!r}")
     if arm is not None and what not in ("classifier", "predictions"):
         raise InputError(f"--arm has no effect on the {what}: leave it out")
-    if what == "dataset":
-        # The page of a data set on the hub shows the images of Parquet files.
-        chosen = form or (FORMS[what][0] if hub is None else "huggingface")
-        return f"{export_dataset(folder, to, form=chosen)} images"
+    if what == "dataset" and hub is None:
+        return f"{export_dataset(folder, to, form=form or FORMS[what][0])} images"
     results = finished_results(folder)
     check_new(to)
+    if what == "dataset":
+        # The page of a data set on the hub shows the images of Parquet files.
+        return f"{export_dataset(folder, to, form=form or 'huggingface')} images"
     if what == "adapter":
         _export_adapter(folder, to, results, hub=hub)
         return "the adapter"

@@ -112,10 +112,11 @@ def _has(path: Path, file: Any) -> bool:
     """Whether a path is a file with the content of one on the hub, which tells its digest."""
     if not path.is_file():
         return False
-    content = path.read_bytes()
     if file.lfs is not None:
-        return hashlib.sha256(content).hexdigest() == str(file.lfs.sha256)
-    blob = b"blob %d\0" % len(content) + content  # what git computes the name of a file's content from
+        with path.open("rb") as content:
+            return hashlib.file_digest(content, "sha256").hexdigest() == str(file.lfs.sha256)
+    # git names a content by the digest of this; such files are small.
+    blob = b"blob %d\0" % path.stat().st_size + path.read_bytes()
     return hashlib.sha1(blob, usedforsecurity=False).hexdigest() == str(file.blob_id)
 
 

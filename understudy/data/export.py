@@ -113,9 +113,9 @@ def _huggingface(data: LabelledSet, to: Path) -> None:
     "fiftyone", summary="data/, samples.json and metadata.json, for FiftyOne: fiftyone.types.FiftyOneDataset"
 )
 def _fiftyone(data: LabelledSet, to: Path) -> None:
-    """Write the form of FiftyOne without a version of its database, which every version reads.
+    """Write the class as a label, the split as a tag, and the other columns as fields.
 
-    FiftyOne infers the kind of each field from the samples. The class is a label, and the split a tag.
+    FiftyOne's reader infers the kinds of the fields if no version of its database is given.
     """
     samples = []
     for index, row in enumerate(_provenance(data)):

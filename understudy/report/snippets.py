@@ -11,11 +11,11 @@ from collections.abc import Sequence
 _TIMM = """\
 import timm
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 model = timm.create_model("{place}", pretrained=True).eval()
 transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
-image = Image.open("IMAGE").convert("RGB")
+image = ImageOps.exif_transpose(Image.open("IMAGE")).convert("RGB")
 with torch.inference_mode():
     probabilities = model(transform(image)[None]).softmax(dim=1)[0]
 for name, probability in zip(model.pretrained_cfg["label_names"], probabilities.tolist()):

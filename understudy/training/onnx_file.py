@@ -59,7 +59,6 @@ def write_onnx(classifier: TrainedClassifier, path: Path) -> None:
             input_names=["pixels"],
             output_names=["probabilities"],
             dynamic_shapes={"pixels": {0: "batch"}},
-            dynamo=True,
             verbose=False,
         )
     except Exception as error:  # the exporter raises errors of many types
