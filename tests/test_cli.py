@@ -504,7 +504,7 @@ def test_help_of_every_command(command, understudy):
     code, out, _ = understudy(command, "--help")
     wanted = {
         "report": ("DIR",),
-        "export": ("DIR", "--to", "--what", "--form", "--arm", "--set"),
+        "export": ("DIR", "--to", "--what", "--form", "--arm", "--public", "--dry-run", "--set"),
         "compare-runs": ("A", "B", "--to"),
         "list": ("KIND",),
         "validate": JOB_OPTIONS,

@@ -25,6 +25,7 @@ HEAVY = {
         "importlib",
         "loky",
         "matplotlib",
+        "onnxruntime",
         "opacus",
         "peft",
         "ray",

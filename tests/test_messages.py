@@ -27,6 +27,12 @@ OPTIONS = {
 PRINTED_BY = {
     "commands/compare_runs.py": ["compare-runs"],
     "commands/export.py": ["export"],
+    "commands/export_classifier.py": ["export"],
+    "commands/export_licences.py": ["export"],
+    "commands/export_place.py": ["export"],
+    "commands/export_predictions.py": ["export"],
+    "core/hub_upload.py": ["export"],
+    "training/onnx_file.py": ["export"],
     "commands/preview.py": ["preview"],
     "commands/study.py": ["study"],
     "commands/study_folder.py": ["study"],

@@ -372,40 +372,23 @@ def preview(
 
 
 @app.command()
-def export(
-    folder: RunPath,
-    to: Annotated[Path, typer.Option(help="folder to write; must be new or empty", metavar="DIR")],
-    what: Annotated[
-        typed.ExportWhat,
-        typer.Option(
-            help="the curated synthetic images, a classifier for timm, or the adapter for diffusers"
-        ),
-    ] = typed.ExportWhat.DATASET,
-    form: Annotated[
-        typed.ExportForm | None,
-        typer.Option(
-            help="format of the images: image folder, WebDataset shards or Hugging Face dataset "
-            "[default: folder]"
-        ),
-    ] = None,
-    arm: Annotated[
-        str | None,
-        typer.Option(help="arm of the exported classifier [default: the arm of the verdict]", metavar="ARM"),
-    ] = None,
-    override: typed.Licences = None,
-) -> None:
-    """Export images, a classifier or the adapter of a run.
+@takes_options
+def export(folder: RunPath, asked: typed.Export, override: typed.Licences = None) -> None:
+    """Export images, a classifier, predictions or the adapter of a run.
 
-    The export is in the format of other tools and comes with a card.
+    The export is in the format of other tools and comes with a card. It goes to a folder, or to a repository
+    on the Hugging Face hub, which is private unless you give --public.
     """
     from understudy.commands import chosen, printing
-    from understudy.commands import export as exporting
+    from understudy.commands.export_licences import stating_licences
+    from understudy.commands.export_place import export_as_asked
 
-    with exporting.stating_licences(folder, chosen.parse_overrides(override)) as run:
-        wrote = exporting.export_part(
-            run, to, what=what.value, form=None if form is None else form.value, arm=arm
-        )
-    printing.say(wrote, is_path=True)
+    if override and asked.dry_run:
+        raise InputError("--set stores licences in the run, --dry-run stores nothing: leave one of them out")
+    with stating_licences(folder, chosen.parse_overrides(override)) as run:
+        lines = export_as_asked(run, asked)
+    for line in lines:
+        printing.say(line, is_path=True)
 
 
 @app.command("compare-runs")

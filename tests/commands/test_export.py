@@ -1,5 +1,7 @@
-"""What leaves a run: a classifier that timm loads, an adapter that diffusers loads, and their cards."""
+"""What leaves a run: classifiers for timm and onnxruntime, predictions, adapters for diffusers, and cards."""
 
+import csv
+import re
 import shutil
 
 import numpy as np
@@ -10,12 +12,10 @@ from diffusers import UNet2DConditionModel
 from huggingface_hub import ModelCard
 from tiny_job import tiny_settings, tree, write_pets
 
-from understudy import cli
 from understudy.adaptation.adapter import adapter_fingerprint
-from understudy.commands.export import export_dataset, export_part
+from understudy.commands.export import FORMS, export_dataset, export_part
 from understudy.core.config import check_effect
 from understudy.core.errors import InputError
-from understudy.data.export import EXPORTS
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.load import load_splits
 from understudy.data.settings import DataSettings
@@ -23,6 +23,7 @@ from understudy.pipeline.folder import RunFolder
 from understudy.pipeline.run import run
 from understudy.report.licences import sources
 from understudy.settings import build
+from understudy.training import onnx_file
 from understudy.training.classifier import TrainedClassifier
 
 pytestmark = pytest.mark.usefixtures("plain_report")
@@ -73,6 +74,66 @@ def test_a_classifier_is_what_timm_loads(arm, finished, tmp_path):
     assert ("## Fidelity of the synthetic images" in card.text) == (chosen == "mixed")
 
 
+def code_of(card, **places):
+    """The Python on a card, with places for its placeholders."""
+    (code,) = re.findall(r"^```python\n(.*?)^```", card.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    for placeholder, place in places.items():
+        code = code.replace(placeholder, str(place))
+    return code
+
+
+@pytest.mark.parametrize("form", ["timm", "onnx"])
+def test_the_code_on_the_card_of_a_classifier_runs(form, finished, tmp_path, capsys):
+    to, test = tmp_path / "to", LabelledSet.load(finished.path / "data" / "test.parquet")
+    export_part(finished, to, what="classifier", arm="real", form=form)
+    (tmp_path / "image.png").write_bytes(test.encoded(1))
+    exec(code_of(to / "README.md", FOLDER=to, IMAGE=tmp_path / "image.png"), {})  # noqa: S102 - our own text
+    expected = TrainedClassifier.load(finished.path / "arms" / "real-classifier").predict(test)[1]
+    printed = re.findall(r"([\d.]+)%  (\w+)", capsys.readouterr().out)
+    assert [name for _, name in printed] == ["cat", "dog"]
+    np.testing.assert_allclose([float(value) / 100 for value, _ in printed], expected, atol=0.02)
+    assert ModelCard.load(to / "README.md").data.to_dict()["library_name"] == form
+    files = ["model.onnx"] if form == "onnx" else ["config.json", "model.safetensors"]
+    assert sorted(path.name for path in to.iterdir()) == ["README.md", *files]
+
+
+def test_onnx_without_its_packages_writes_nothing(finished, tmp_path, monkeypatch):
+    monkeypatch.setattr(onnx_file, "_PACKAGES", ("onnx", "no_such_package"))
+    with pytest.raises(InputError, match="--form onnx needs no_such_package: pip install"):
+        export_part(finished, tmp_path / "to", what="classifier", form="onnx")
+    assert not (tmp_path / "to").exists()
+
+
+@pytest.mark.parametrize("arm", [None, "real"])
+def test_predictions_are_those_of_all_trainings(arm, finished, tmp_path):
+    chosen, test = arm or "mixed", LabelledSet.load(finished.path / "data" / "test.parquet")
+    said = export_part(finished, tmp_path / "to", what="predictions", arm=arm)
+    assert said == (
+        f"the predictions of the arm {chosen} for {len(test)} real test images in {tmp_path / 'to'}"
+    )
+    with (tmp_path / "to" / "predictions.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["id", "source_path", "label", "class_name", "predicted", "p_0", "p_1"]
+    assert [row["id"] for row in rows] == test.ids
+    assert [int(row["label"]) for row in rows] == test.labels.tolist()
+    given = np.array([[float(row["p_0"]), float(row["p_1"])] for row in rows])
+    records = [
+        np.load(finished.path / "arms" / f"{chosen}-seed{index}.npz")["probabilities"] for index in range(3)
+    ]
+    np.testing.assert_allclose(given, np.mean(records, axis=0), rtol=1e-6)
+    np.testing.assert_allclose(given.sum(axis=1), 1, atol=1e-6)
+    assert [row["predicted"] for row in rows] == [test.class_names[best] for best in given.argmax(axis=1)]
+    assert [row["class_name"] for row in rows] == [test.class_names[label] for label in test.labels]
+
+
+def test_cleanlab_reads_predictions_as_their_page_says(finished, tmp_path):
+    pytest.importorskip("cleanlab")
+    export_part(finished, tmp_path / "to", what="predictions")
+    names = {}
+    exec(code_of(tmp_path / "to" / "README.md", FOLDER=tmp_path / "to"), names)  # noqa: S102 - our own text
+    assert len(names["table"]) == len(LabelledSet.load(finished.path / "data" / "test.parquet"))
+
+
 def test_the_kept_training_is_named(finished, tmp_path):
     export_part(finished, tmp_path / "to", what="classifier", arm="real")
     records = []
@@ -90,7 +151,7 @@ def test_an_adapter_is_what_diffusers_loads(finished, tmp_path):
     assert adapter_fingerprint(tmp_path / "to") == adapter_fingerprint(finished.path / "adapter")
     UNet2DConditionModel.from_pretrained(tmp_path / "to" / "unet")
     text = (tmp_path / "to" / "README.md").read_text()
-    assert 'from_pretrained("FOLDER/unet")' in text
+    assert 'from_pretrained("FOLDER", subfolder="unet")' in text
     assert ModelCard(text).data.to_dict()["library_name"] == "diffusers"
     assert not (tmp_path / "to" / "checkpoint.pt").exists()
 
@@ -114,7 +175,7 @@ def test_an_exported_adapter_is_an_adapter(finished, tmp_path):
 
 def test_nothing_of_the_run_is_changed(finished, tmp_path):
     before = tree(finished.path)
-    for what in ("dataset", "classifier", "adapter"):
+    for what in FORMS:
         export_part(finished, tmp_path / what, what=what)
     assert tree(finished.path) == before
     assert "| real images | pets | cc0-1.0 |" in (tmp_path / "dataset" / "README.md").read_text()
@@ -123,7 +184,20 @@ def test_nothing_of_the_run_is_changed(finished, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"what": "classifier", "form": "folder"}, "--form has no effect on the classifier: leave it out"),
+        (
+            {"what": "classifier", "form": "folder"},
+            "--form of the classifier must be timm or onnx, got 'folder'",
+        ),
+        ({"what": "adapter", "form": "timm"}, "--form of the adapter must be diffusers, got 'timm'"),
+        ({"what": "predictions", "form": "onnx"}, "--form of the predictions must be cleanlab, got 'onnx'"),
+        (
+            {"form": "onnx"},
+            "--form of the dataset must be folder, fiftyone, huggingface or webdataset, got 'onnx'",
+        ),
+        (
+            {"what": "predictions", "arm": "bridged"},
+            r"--arm must be an arm of .*run, real, mixed, got 'bridged'",
+        ),
         ({"what": "adapter", "arm": "real"}, "--arm has no effect on the adapter: leave it out"),
         ({"arm": "real"}, "--arm has no effect on the dataset: leave it out"),
         (
@@ -140,7 +214,7 @@ def test_what_has_no_effect_or_is_not_there_is_refused(options, message, finishe
 
 def test_a_folder_that_is_not_empty_is_left_alone(finished, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
-    for what in ("dataset", "classifier", "adapter"):
+    for what in FORMS:
         with pytest.raises(InputError, match="must be a new or empty folder to export to"):
             export_part(finished, tmp_path, what=what)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
@@ -151,6 +225,11 @@ def test_parts_that_are_missing(finished, tmp_path):
     copy = RunFolder.find(out)
     for path in out.glob("arms/real-seed*.npz"):
         path.unlink()
+    with pytest.raises(
+        InputError,
+        match=r"must hold the records of all 3 trainings of real, such as real-seed0.npz, but some",
+    ):
+        export_part(copy, tmp_path / "more", what="predictions", arm="real")
     export_part(copy, tmp_path / "to", what="classifier", arm="real")
     assert "which has" not in (tmp_path / "to" / "README.md").read_text(), "records may be deleted by hand"
     shutil.rmtree(out / "arms" / "real-classifier")
@@ -162,8 +241,10 @@ def test_parts_that_are_missing(finished, tmp_path):
     with pytest.raises(InputError, match=r"adapter must hold the adapter of the run, but it was deleted"):
         export_part(copy, tmp_path / "more", what="adapter")
     (out / "results.json").unlink()
-    with pytest.raises(InputError, match=r"run is not finished: go on with 'understudy run"):
-        export_part(copy, tmp_path / "more", what="adapter")
+    for what in ("classifier", "predictions", "adapter"):
+        with pytest.raises(InputError, match=r"run is not finished: go on with 'understudy run"):
+            export_part(copy, tmp_path / "more", what=what)
+    assert not (tmp_path / "more").exists()
 
 
 def test_a_run_without_adaptation_has_no_adapter(finished, tiny_pipeline_folder, tmp_path):
@@ -179,25 +260,6 @@ def test_a_run_without_adaptation_has_no_adapter(finished, tiny_pipeline_folder,
         match=r"has no adapter, because adapt.method is 'none' and the generator was used unchanged",
     ):
         export_part(RunFolder.find(tmp_path / "run"), tmp_path / "to", what="adapter")
-
-
-def test_the_command_line(finished, tmp_path, capsys):
-    with pytest.raises(SystemExit) as exit_:
-        cli.main(
-            [
-                "export",
-                str(finished.path),
-                "--to",
-                str(tmp_path / "to"),
-                "--what",
-                "classifier",
-                "--arm",
-                "real",
-            ]
-        )
-    assert exit_.value.code == 0
-    assert f"the classifier of the arm real in {tmp_path / 'to'}" in capsys.readouterr().out
-    assert (tmp_path / "to" / "model.safetensors").exists()
 
 
 @pytest.mark.parametrize("name", ["mini", "class_conditional"])
@@ -220,7 +282,7 @@ def test_mini_is_under_the_licence_of_its_card():
     ]
 
 
-@pytest.mark.parametrize("form", list(EXPORTS))
+@pytest.mark.parametrize("form", ["folder", "webdataset", "huggingface"])
 def test_an_export_is_a_source(form, finished, tmp_path):
     curated = LabelledSet.load(finished.path / "synthetic" / "curated.parquet")
     assert export_dataset(finished, tmp_path / "to", form=form) == len(curated)

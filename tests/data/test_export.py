@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-import csv
 import importlib
 import io
+import json
 import tarfile
 from pathlib import Path
 
@@ -17,9 +17,12 @@ from understudy.data.labelled_set import LabelledSet
 from understudy.data.load import load_splits
 from understudy.data.settings import DataSettings
 
+READ = [form for form in EXPORTS if form != "fiftyone"]
+"""Forms that are also sources."""
+
 
 @pytest.mark.parametrize("split", ["train", "synthetic", "test"])
-@pytest.mark.parametrize("form", list(EXPORTS))
+@pytest.mark.parametrize("form", READ)
 def test_sources_read_what_exports_write(
     tmp_path: Path, small_set: LabelledSet, form: str, split: str
 ) -> None:
@@ -38,7 +41,7 @@ def test_sources_read_what_exports_write(
     assert splits.train.class_names == expected
 
 
-@pytest.mark.parametrize("form", list(EXPORTS))
+@pytest.mark.parametrize("form", READ)
 def test_jpeg_stays_jpeg(tmp_path: Path, form: str) -> None:
     images = []
     for index in range(6):
@@ -64,23 +67,102 @@ def test_refuses_a_folder_in_use(tmp_path: Path, small_set: LabelledSet, form: s
 
 
 def test_unknown_form(tmp_path: Path, small_set: LabelledSet) -> None:
-    with pytest.raises(InputError, match=r"unknown export form 'folders'; known: folder"):
+    with pytest.raises(InputError, match=r"unknown export form 'folders'; known: fiftyone, folder"):
         export(small_set, tmp_path / "x", form="folders")
 
 
-@pytest.mark.parametrize("name", ["a/b", "..", "", ".a", "a "])
+@pytest.mark.parametrize("name", ["a/b", "..", "", ".a", "a ", "a.", "a\nb", "a:b", "a\x00"])
 def test_class_names_that_are_no_folder_names(tmp_path: Path, name: str) -> None:
     data = LabelledSet.from_images([picture(0)], [0], class_names=(name,), split="train")
     with pytest.raises(InputError, match=r"usable as folder names"):
         export(data, tmp_path / "x", form="folder")
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("name", ["test", "Train", "test strip", "eval-board", "dev", "valid_2"])
+def test_class_names_that_readers_of_folders_take_for_splits(name: str, tmp_path: Path) -> None:
+    """datasets' imagefolder would read the images of this class alone, and without labels."""
+    data = LabelledSet.from_images([picture(0), picture(1)], [0, 1], class_names=("cat", name), split="train")
+    with pytest.raises(InputError, match=rf"a class folder for a split .* got '{name}': export as"):
+        export(data, tmp_path / "x", form="folder")
+    for form in ("webdataset", "huggingface", "fiftyone"):
+        export(data, tmp_path / form, form=form)
+
+
+@pytest.mark.parametrize("name", ["contest", "strainer", "device", "pre-trained?", "evaluator"])
+def test_other_names_with_these_letters(name: str, tmp_path: Path) -> None:
+    data = LabelledSet.from_images([picture(0)], [0], class_names=(name.strip("?"),), split="train")
+    export(data, tmp_path / "x", form="folder")
+
+
+def with_provenance() -> LabelledSet:
+    """Four images with what a table must tell apart: numbers, texts of digits, empty texts and nothing."""
+    return LabelledSet.from_images(
+        [picture(index) for index in range(4)],
+        [0, 1, 0, 1],
+        class_names=("cat, big", "hundé"),
+        split="synthetic",
+        ids=["001", "002", "003", "004"],
+        provenance={"score": [0.5, None, 1.0, 0.25], "flag": ["", "copy", "", ""], "number": [7, 8, 9, 10]},
+    )
 
 
 def test_folder_metadata(tmp_path: Path, small_set: LabelledSet) -> None:
     export(small_set, tmp_path, form="folder")
-    rows = list(csv.DictReader((tmp_path / "metadata.csv").read_text().splitlines()))
+    rows = [json.loads(line) for line in (tmp_path / "metadata.jsonl").read_text().splitlines()]
     assert list(rows[0]) == ["file_name", "id", "label", "class_name", "source_path"]
     assert [row["id"] for row in rows] == small_set.ids
     assert (tmp_path / rows[3]["file_name"]).read_bytes() == small_set.encoded(3)
+
+
+def test_rows_keep_their_types(tmp_path: Path) -> None:
+    export(with_provenance(), tmp_path, form="folder")
+    lines = (tmp_path / "metadata.jsonl").read_text(encoding="utf-8").splitlines()
+    first, second = (json.loads(line) for line in lines[:2])
+    assert (first["id"], first["label"], first["score"], first["flag"]) == ("001", 0, 0.5, "")
+    assert (second["score"], second["flag"], second["class_name"]) == (None, "copy", "hundé")
+
+
+def test_folders_load_with_datasets(tmp_path: Path, small_set: LabelledSet) -> None:
+    datasets = pytest.importorskip("datasets")
+    export(small_set, tmp_path / "to", form="folder")
+    loaded = datasets.load_dataset(
+        "imagefolder", data_dir=str(tmp_path / "to"), cache_dir=str(tmp_path / "cache")
+    )["train"]
+    assert sorted(loaded["id"]) == sorted(small_set.ids)
+    assert {row["id"]: row["label"] for row in loaded} == dict(
+        zip(small_set.ids, small_set.labels.tolist(), strict=True)
+    )
+
+
+def test_fiftyone(tmp_path: Path) -> None:
+    """As FiftyOne documents its form: a sample is a file, tags, labels and fields; the form has no version,
+    so that the reader infers the fields.
+    """
+    data = with_provenance()
+    export(data, tmp_path, form="fiftyone")
+    about = json.loads((tmp_path / "metadata.json").read_text(encoding="utf-8"))
+    assert about == {"media_type": "image", "info": {"classes": list(data.class_names)}}
+    samples = json.loads((tmp_path / "samples.json").read_text(encoding="utf-8"))["samples"]
+    assert len(samples) == len(data)
+    for index, sample in enumerate(samples):
+        assert (tmp_path / sample["filepath"]).read_bytes() == data.encoded(index)
+        label = {"_cls": "Classification", "label": data.class_names[data.labels[index]]}
+        assert sample["ground_truth"] == label
+        assert sample["tags"] == ["synthetic"]
+        assert "id" not in sample, "which is FiftyOne's own"
+        assert sample["image_id"] == data.ids[index]
+        assert sample["score"] == data.provenance("score")[index]
+        assert sample["number"] == data.provenance("number")[index]
+
+
+def test_fields_that_fiftyone_has_itself_get_another_name(tmp_path: Path) -> None:
+    own = {"filepath": ["x"], "tags": ["y"], "metadata": ["z"], "created_at": ["now"]}
+    data = LabelledSet.from_images([picture(0)], [0], class_names=("a",), split="test", provenance=own)
+    export(data, tmp_path, form="fiftyone")
+    (sample,) = json.loads((tmp_path / "samples.json").read_text())["samples"]
+    assert sample["filepath"] == "data/00000000.png"
+    assert {name: [sample[f"image_{name}"]] for name in own} == own
 
 
 def test_shards(tmp_path: Path, small_set: LabelledSet, monkeypatch: pytest.MonkeyPatch) -> None:

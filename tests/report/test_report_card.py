@@ -331,6 +331,27 @@ def test_the_card_of_a_classifier(sample: Sample) -> None:
     assert front_matter(model_card_of(sample, settings=timm))["base_model"] == "timm/resnet18.a1_in1k"
 
 
+@pytest.mark.parametrize(
+    ("form", "hub", "line"),
+    [
+        ("timm", None, 'timm.create_model("local-dir:FOLDER", pretrained=True)'),
+        ("timm", "me/pets", 'timm.create_model("hf-hub:me/pets", pretrained=True)'),
+        ("onnx", None, 'InferenceSession("FOLDER/model.onnx")'),
+        ("onnx", "me/pets", 'InferenceSession(huggingface_hub.hf_hub_download("me/pets", "model.onnx"))'),
+    ],
+)
+def test_a_card_says_how_its_classifier_is_loaded(
+    form: str, hub: str | None, line: str, sample: Sample
+) -> None:
+    card = model_card_of(sample, form=form, hub=hub)
+    (code,) = re.findall(r"^```python\n(.*?)^```", card, re.DOTALL | re.MULTILINE)
+    compile(code, "card", "exec")
+    assert line in code
+    assert front_matter(card)["library_name"] == form
+    assert ("FOLDER" in code) == (hub is None)
+    assert ("`model.onnx` takes uint8 pixels" in card) == (form == "onnx")
+
+
 def test_the_card_of_a_classifier_of_real_images_names_no_generator(sample: Sample) -> None:
     card = model_card_of(sample, arm="real", drawn=False, summary="real images alone")
     assert "Real images alone" in card
@@ -343,7 +364,10 @@ def test_the_card_of_a_classifier_of_real_images_names_no_generator(sample: Samp
     ("files", "line"),
     [
         (["pytorch_lora_weights.safetensors"], 'pipeline.load_lora_weights("FOLDER")'),
-        (["unet", "images.json"], 'pipeline.unet = type(pipeline.unet).from_pretrained("FOLDER/unet")'),
+        (
+            ["unet", "images.json"],
+            'pipeline.unet = type(pipeline.unet).from_pretrained("FOLDER", subfolder="unet")',
+        ),
         (["learned_embeds.safetensors"], 'pipeline.load_textual_inversion("FOLDER")'),
     ],
 )
@@ -370,7 +394,7 @@ def test_the_card_of_a_model_trained_from_nothing(sample: Sample) -> None:
     )
     card = adapter_card(sample.results, settings=settings, files=["class_conditional"])
     assert "trained from nothing" in card
-    assert 'diffusers.UNet2DModel.from_pretrained("FOLDER/class_conditional")' in card
+    assert 'diffusers.UNet2DModel.from_pretrained("FOLDER", subfolder="class_conditional")' in card
     assert "pipeline = " not in card
 
 

@@ -1,37 +1,32 @@
-"""Command export: write images, a classifier or the adapter of a run for other tools, with a card."""
+"""Write images, a classifier, predictions or the adapter of a run for other tools, with a card."""
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from understudy.adaptation.adapter import copy_adapter
-from understudy.core.config import check_effect, given_names
+from understudy.commands.export_classifier import export_classifier
+from understudy.commands.export_predictions import export_predictions
 from understudy.core.errors import InputError
-from understudy.core.files import check_tensors, read_arrays, read_json, write_atomically, write_text
-from understudy.core.lock import FolderLock
+from understudy.core.files import write_text
 from understudy.core.progress import Silent
-from understudy.data.export import export
+from understudy.data.export import EXPORTS, check_new, export
 from understudy.data.labelled_set import LabelledSet
 from understudy.pipeline.context import Run
 from understudy.pipeline.folder import RunFolder, finished_results
 from understudy.pipeline.report import run_card
-from understudy.pipeline.run import write_report_again
-from understudy.report.card import adapter_card, classifier_card
-from understudy.settings import build
-from understudy.training.arms import find_arm
-from understudy.training.records import ArmFolder
+from understudy.report.card import adapter_card
 
-What = Literal["dataset", "classifier", "adapter"]
-_CLASSIFIER_FILES = ("config.json", "model.safetensors")
-_LICENCES = ("data.licence", "generator.licence")
+What = Literal["dataset", "classifier", "predictions", "adapter"]
+FORMS: dict[What, tuple[str, ...]] = {
+    "dataset": ("folder", *(name for name in EXPORTS if name != "folder")),
+    "classifier": ("timm", "onnx"),
+    "predictions": ("cleanlab",),
+    "adapter": ("diffusers",),
+}
+"""The forms of each part of a run; the first one is the default for a folder."""
 
 
 def export_part(
@@ -42,73 +37,58 @@ def export_part(
     Args:
         folder: of the run.
         to: new or empty folder.
-        what: ``dataset`` (the curated synthetic images), ``classifier`` (of an arm, for timm) or ``adapter``
-            (for diffusers).
-        form: format of the images, a key of ``EXPORTS``; ``folder`` if not given.
-        arm: the arm of the classifier; by default the arm of the verdict.
+        what: ``dataset`` (the curated synthetic images), ``classifier`` (of an arm), ``predictions`` (of an
+            arm, for the real test images) or ``adapter`` (for diffusers).
+        form: one of ``FORMS[what]``; the first one if not given.
+        arm: the arm of the classifier or the predictions; by default the arm of the verdict.
 
     Returns:
         A description of what was written.
 
     Raises:
-        InputError: if the run is not finished or lacks the part, ``to`` is not empty, or a form or an arm is
-            given that has no effect.
+        InputError: if the run is not finished or lacks the part, ``to`` is not empty, the part has no such
+            form, or an arm is given that has no effect.
     """
-    if form is not None and what != "dataset":
-        raise InputError(f"--form has no effect on the {what}: leave it out")
-    if arm is not None and what != "classifier":
-        raise InputError(f"--arm has no effect on the {what}: leave it out")
-    if what == "dataset":
-        return f"{export_dataset(folder, to, form=form or 'folder')} images in {to}"
-    results = finished_results(folder)
-    if to.exists() and (not to.is_dir() or any(to.iterdir())):
-        raise InputError(f"{to} must be a new or empty folder to export to: choose another")
-    if what == "classifier":
-        name = _export_classifier(
-            folder, to, results, str(results["verdict"]["best"]) if arm is None else arm
-        )
-        return f"the classifier of the arm {name} in {to}"
-    _export_adapter(folder, to, results)
-    return f"the adapter in {to}"
+    return f"{write_part(folder, to, what=what, form=form, arm=arm, hub=None)} in {to}"
 
 
-@contextmanager
-def stating_licences(path: Path, overrides: Sequence[Mapping[str, Any]]) -> Iterator[RunFolder]:
-    """Yield a run with licences that were not stated when it was started.
-
-    If the block ends without an error, the run keeps the licences, and its report is written again.
+def write_part(
+    folder: RunFolder, to: Path, *, what: What, form: str | None, arm: str | None, hub: str | None
+) -> str:
+    """Write a part of a run as :func:`export_part` does; returns a description without the place.
 
     Args:
-        path: folder of a run.
-        overrides: nested settings, only ``data.licence`` and ``generator.licence``; if empty, nothing is
-            written.
-
-    Raises:
-        InputError: if other settings are given, a licence has no effect, the folder holds no run, or another
-            process works in it.
+        folder: of the run.
+        to: new or empty folder.
+        what: as for :func:`export_part`, like ``form`` and ``arm``.
+        form: None for the form that fits the place.
+        arm: None for the arm of the verdict.
+        hub: the repository that the files go to, ``owner/name``, for the card; None for a folder.
     """
-    if not overrides:
-        yield RunFolder.find(path)
-        return
-    given = given_names(*overrides)
-    if others := [name for name in given if name not in _LICENCES]:
-        raise InputError(
-            f"export can set only {' and '.join(_LICENCES)}, got {others[0]}: leave it out, or start a new "
-            "run"
-        )
-    if path.is_dir() and not os.access(path, os.W_OK):
-        raise InputError(
-            f"{path} must be writable, because the run stores the licences: make it writable, or leave --set "
-            "out"
-        )
-    with FolderLock(path):
-        settings = build(RunFolder.find(path).settings.model_dump(mode="json"), *overrides)
-        check_effect(settings, given)
-        folder = RunFolder(path, settings)
-        yield folder
-        RunFolder.open(path, settings)
-        if folder.record("report") is not None:
-            write_report_again(folder)
+    if form is not None and form not in FORMS[what]:
+        *others, last = FORMS[what]
+        known = f"{', '.join(others)} or {last}" if others else last
+        raise InputError(f"--form of the {what} must be {known}, got {form!r}")
+    if arm is not None and what not in ("classifier", "predictions"):
+        raise InputError(f"--arm has no effect on the {what}: leave it out")
+    if what == "dataset" and hub is None:
+        return f"{export_dataset(folder, to, form=form or FORMS[what][0])} images"
+    results = finished_results(folder)
+    check_new(to)
+    if what == "dataset":
+        # The page of a data set on the hub shows the images of Parquet files.
+        return f"{export_dataset(folder, to, form=form or 'huggingface')} images"
+    if what == "adapter":
+        _export_adapter(folder, to, results, hub=hub)
+        return "the adapter"
+    name = str(results["verdict"]["best"]) if arm is None else arm
+    if name not in results["arms"]:
+        raise InputError(f"--arm must be an arm of {folder.path}, {', '.join(results['arms'])}, got {name!r}")
+    if what == "predictions":
+        count = export_predictions(folder, to, arm=name)
+        return f"the predictions of the arm {name} for {count} real test images"
+    export_classifier(folder, to, results, arm=name, form=form or FORMS[what][0], hub=hub)
+    return f"the classifier of the arm {name}"
 
 
 def export_dataset(folder: RunFolder, to: Path, *, form: str) -> int:
@@ -138,45 +118,7 @@ def export_dataset(folder: RunFolder, to: Path, *, form: str) -> int:
     return len(curated)
 
 
-def _export_classifier(folder: RunFolder, to: Path, results: dict[str, Any], arm: str) -> str:
-    if arm not in results["arms"]:
-        raise InputError(f"--arm must be an arm of {folder.path}, {', '.join(results['arms'])}, got {arm!r}")
-    files = ArmFolder(folder.path / "arms", arm)
-    source = files.classifier
-    if not all((source / name).is_file() for name in _CLASSIFIER_FILES):
-        raise InputError(
-            f"{source} must hold the classifier of {arm} (config.json and model.safetensors), but it was "
-            "deleted"
-        )
-    found, compare = find_arm(arm, folder.settings.compare), folder.settings.compare
-    config = read_json(source / "config.json", keys=("architecture",))
-    check_tensors(source / "model.safetensors")
-    tuned = results.get("tuning", {}).get(arm, {}).get("chosen", {})
-    card = classifier_card(
-        results,
-        settings=folder.settings,
-        arm=arm,
-        summary=f"{found.summary}: {found.describe()}",
-        drawn=found.uses_synthetic,
-        architecture=str(config["architecture"]),
-        training=_kept_training(files, compare.num_seeds),
-        rates={key: tuned.get(key, getattr(compare, key)) for key in ("learning_rate", "weight_decay")},
-    )
-    to.mkdir(parents=True, exist_ok=True)
-    for name in _CLASSIFIER_FILES:
-        write_atomically(to / name, partial(shutil.copyfile, source / name))
-    write_text(to / "README.md", card)
-    return arm
-
-
-def _kept_training(files: ArmFolder, num_seeds: int) -> int | None:
-    """Number of the training with the exported classifier, the best on validation images, if recorded."""
-    if not files.has_records(num_seeds):
-        return None
-    return int(np.argmax([read_arrays(files.record(index))["val_accuracy"] for index in range(num_seeds)]))
-
-
-def _export_adapter(folder: RunFolder, to: Path, results: dict[str, Any]) -> None:
+def _export_adapter(folder: RunFolder, to: Path, results: Mapping[str, Any], *, hub: str | None) -> None:
     source = folder.path / "adapter"
     if results["adaptation"]["method"] == "none":
         raise InputError(
@@ -187,4 +129,4 @@ def _export_adapter(folder: RunFolder, to: Path, results: dict[str, Any]) -> Non
         raise InputError(f"{source} must hold the adapter of the run, but it was deleted")
     copy_adapter(source, to, shared=True)
     files = sorted(path.name for path in to.iterdir())
-    write_text(to / "README.md", adapter_card(results, settings=folder.settings, files=files))
+    write_text(to / "README.md", adapter_card(results, settings=folder.settings, files=files, hub=hub))

@@ -23,20 +23,26 @@ class ResumeOption(StrEnum):
     NEVER = "never"
 
 
+class ExportWhat(StrEnum):
+    """Values of --what."""
+
+    DATASET = "dataset"
+    CLASSIFIER = "classifier"
+    PREDICTIONS = "predictions"
+    ADAPTER = "adapter"
+
+
 class ExportForm(StrEnum):
     """Values of --form."""
 
     FOLDER = "folder"
     WEBDATASET = "webdataset"
     HUGGINGFACE = "huggingface"
-
-
-class ExportWhat(StrEnum):
-    """Values of --what."""
-
-    DATASET = "dataset"
-    CLASSIFIER = "classifier"
-    ADAPTER = "adapter"
+    FIFTYONE = "fiftyone"
+    TIMM = "timm"
+    ONNX = "onnx"
+    CLEANLAB = "cleanlab"
+    DIFFUSERS = "diffusers"
 
 
 def _whole_number(text: str | int) -> int:
@@ -274,6 +280,46 @@ class Attack:
     ] = None
 
 
+@final
+@dataclass(frozen=True)
+class Export:
+    """What leaves a run, in which form, and where it goes."""
+
+    to: Annotated[
+        str,
+        typer.Option(
+            help="folder, new or empty, or hub:ORG/NAME for a repository on the Hugging Face hub",
+            metavar="PLACE",
+        ),
+    ]
+    what: Annotated[
+        ExportWhat,
+        typer.Option(
+            help="the curated synthetic images, a classifier, its predictions for the real test images, or "
+            "the adapter for diffusers"
+        ),
+    ] = ExportWhat.DATASET
+    form: Annotated[
+        ExportForm | None,
+        typer.Option(
+            help="of a dataset: folder (default), webdataset, huggingface (default on the hub), fiftyone; of "
+            "a classifier: timm (default), onnx; of predictions: cleanlab; of an adapter: diffusers",
+            show_choices=False,
+            metavar="FORM",
+        ),
+    ] = None
+    arm: Annotated[
+        str | None,
+        typer.Option(
+            help="arm of the classifier or the predictions [default: the arm of the verdict]", metavar="ARM"
+        ),
+    ] = None
+    public: Annotated[bool, typer.Option("--public", help="let everybody see the repository")] = False
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="only show the files, their sizes and where they would go")
+    ] = False
+
+
 def takes_options(command: Callable[..., None]) -> Callable[..., None]:
     """Turn the fields of the dataclasses that a command takes into options.
 
@@ -292,7 +338,9 @@ def takes_options(command: Callable[..., None]) -> Callable[..., None]:
         written = frozenset(name for name in values if _is_written(context, name))
         for name, options in groups.items():
             values[name] = hints[name](**{option.name: values.pop(option.name) for option in options})
-        values["options"] = replace(values["options"], given=written.intersection(Options.__annotations__))
+        if "options" in groups:
+            known = written.intersection(Options.__annotations__)
+            values["options"] = replace(values["options"], given=known)
         command(**values)
 
     arguments = [one for one in further if isinstance(one.annotation.__metadata__[0], ArgumentInfo)]

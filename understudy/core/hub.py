@@ -113,7 +113,7 @@ def why_not_found(error: BaseException) -> str:
 def why_not_given(error: BaseException) -> str:
     """Why the hub did not give a file, in words; for other errors their first line."""
     if isinstance(error, LocalEntryNotFoundError):
-        return f"the hub {_refusal(error.__cause__)}"
+        return f"the hub {refusal(error.__cause__)}"
     if isinstance(error, GatedRepoError):
         return "the hub asks you to accept its terms: do so on its page, and log in with 'hf auth login'"
     if isinstance(error, RevisionNotFoundError):
@@ -123,8 +123,8 @@ def why_not_given(error: BaseException) -> str:
     return first_line(error).rstrip(".")
 
 
-def _refusal(error: BaseException | None) -> str:
-    """What the hub did instead of giving a file that is not in the cache."""
+def refusal(error: BaseException | None) -> str:
+    """What the hub did instead of what it was asked for, after the words "the hub"."""
     status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
     if status in (401, 403):
         return f"refuses access ({status}): log in again with 'hf auth login', or correct HF_TOKEN"

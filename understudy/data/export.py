@@ -1,26 +1,31 @@
-"""Write a labelled set for other tools: image folder, WebDataset, Hugging Face Parquet."""
+"""Write a labelled set for other tools: image folder, WebDataset, Hugging Face Parquet, FiftyOne."""
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from PIL import Image
 
 from understudy.core.errors import InputError
+from understudy.core.files import write_json
 from understudy.core.listing import listed
 from understudy.core.registry import Registry
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.parquet_images import num_files
+from understudy.data.sources.split_names import SplitName
 
 EXPORTS: Registry[Callable[[LabelledSet, Path], None]] = Registry("export form")
 _SHARD_IMAGES = 10_000
+_FIFTYONE_NAMES = {
+    *("id", "filepath", "tags", "metadata", "ground_truth", "media_type", "created_at", "last_modified_at")
+}
+"""Fields that every sample of FiftyOne has, and the one with the class."""
 _HUB_SPLITS = {"train": "train", "val": "validation", "test": "test", "synthetic": "train"}
 
 
@@ -37,34 +42,40 @@ def export(data: LabelledSet, to: Path, *, form: str) -> None:
             names.
     """
     write = EXPORTS[form]
-    if to.exists() and (not to.is_dir() or any(to.iterdir())):
-        raise InputError(f"{to} must be a new or empty folder to export to: choose another")
+    check_new(to)
     write(data, to)
 
 
-@EXPORTS.register("folder", summary="class/00000000.png and metadata.csv")
+def check_new(to: Path) -> None:
+    """Check that a folder can be exported to.
+
+    Raises:
+        InputError: if it is a file or holds something.
+    """
+    if to.exists() and (not to.is_dir() or any(to.iterdir())):
+        raise InputError(f"{to} must be a new or empty folder to export to: choose another")
+
+
+@EXPORTS.register(
+    "folder", summary="class/00000000.png and metadata.jsonl, for torchvision and datasets' imagefolder"
+)
 def _folder(data: LabelledSet, to: Path) -> None:
-    odd = [
-        name
-        for name in data.class_names
-        if not name or name.startswith(".") or set(name) & set('/\\:*?"<>|') or name != name.strip()
-    ]
+    odd = [name for name in data.class_names if not _is_folder_name(name)]
     if odd:
         raise InputError(
-            f"class names must be usable as folder names, got {listed([repr(name) for name in odd])}: "
-            "export as webdataset or huggingface"
+            f"class names must be usable as folder names, got {_quoted(odd)}: export as webdataset, "
+            "huggingface or fiftyone"
         )
-    rows = []
-    for index, row in enumerate(_provenance(data)):
-        encoded = data.encoded(index)
-        name = f"{row['class_name']}/{index:08d}.{_suffix(encoded)}"
-        (to / name).parent.mkdir(parents=True, exist_ok=True)
-        (to / name).write_bytes(encoded)
-        rows.append({"file_name": name} | row)
-    with (to / "metadata.csv").open("w", newline="", encoding="utf-8") as handle:
-        writer = csv.DictWriter(handle, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    if splits := [name for name in data.class_names if SplitName(name).splits]:
+        raise InputError(
+            f"readers of image folders take a class folder for a split if its name has a word such as train "
+            f"or test, got {_quoted(splits)}: export as webdataset, huggingface or fiftyone"
+        )
+    # Rows of JSON, unlike those of a CSV file, tell a number from text, and nothing from an empty text.
+    with _opened(to / "metadata.jsonl") as handle:
+        for index, row in enumerate(_provenance(data)):
+            name = _write_image(data, index, to, below=row["class_name"])
+            handle.write(json.dumps({"file_name": name} | row, default=str) + "\n")
 
 
 @EXPORTS.register(
@@ -98,6 +109,27 @@ def _huggingface(data: LabelledSet, to: Path) -> None:
         )
 
 
+@EXPORTS.register(
+    "fiftyone", summary="data/, samples.json and metadata.json, for FiftyOne: fiftyone.types.FiftyOneDataset"
+)
+def _fiftyone(data: LabelledSet, to: Path) -> None:
+    """Write the class as a label, the split as a tag, and the other columns as fields.
+
+    FiftyOne's reader infers the kinds of the fields if no version of its database is given.
+    """
+    samples = []
+    for index, row in enumerate(_provenance(data)):
+        label = {"_cls": "Classification", "label": row.pop("class_name")}
+        place = {"filepath": _write_image(data, index, to, below="data"), "tags": [data.split]}
+        fields = {f"image_{name}" if name in _FIFTYONE_NAMES else name: row[name] for name in row}
+        samples.append(place | {"ground_truth": label} | fields)
+    write_json(to / "metadata.json", {"media_type": "image", "info": {"classes": list(data.class_names)}})
+    with _opened(to / "samples.json") as handle:
+        handle.write('{"samples": [\n')
+        handle.write(",\n".join(json.dumps(sample, default=str) for sample in samples))
+        handle.write("\n]}\n")
+
+
 def _provenance(data: LabelledSet) -> list[dict[str, Any]]:
     """One row per image: all columns except the image, plus the class name."""
     rows = data.columns.to_pylist()
@@ -105,6 +137,30 @@ def _provenance(data: LabelledSet) -> list[dict[str, Any]]:
         {"id": row["id"], "label": row["label"], "class_name": data.class_names[row["label"]]} | row
         for row in rows
     ]
+
+
+def _is_folder_name(name: str) -> bool:
+    is_hidden_or_cut = name.startswith(".") or name != name.strip() or name.endswith(".")
+    return bool(name) and not is_hidden_or_cut and not set(name) & set('/\\:*?"<>|') and name.isprintable()
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return listed([repr(name) for name in names])
+
+
+def _opened(path: Path) -> TextIO:
+    """Open a new text file, in a folder that need not exist."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.open("w", encoding="utf-8", newline="\n")
+
+
+def _write_image(data: LabelledSet, index: int, to: Path, *, below: str) -> str:
+    """Write an image in its stored encoding into a folder below ``to``; returns its path from there."""
+    encoded = data.encoded(index)
+    name = f"{below}/{index:08d}.{_suffix(encoded)}"
+    (to / name).parent.mkdir(parents=True, exist_ok=True)
+    (to / name).write_bytes(encoded)
+    return name
 
 
 def _suffix(encoded: bytes) -> str:

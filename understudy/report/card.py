@@ -14,6 +14,7 @@ import yaml
 from understudy.evaluation.class_sizes import MEASURES
 from understudy.report.html import environment, present
 from understudy.report.licences import Source, hub_licence, source_name, sources
+from understudy.report.snippets import adapter_snippet, classifier_snippet, predictions_snippet
 from understudy.report.wording import real_images_interval
 from understudy.settings import Settings, to_yaml
 from understudy.training.settings import CompareSettings
@@ -24,14 +25,6 @@ LICENCE_NOTE = (
 )
 _SIZES = [(10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M")]
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
-_LOADING = {
-    "pytorch_lora_weights.safetensors": 'pipeline.load_lora_weights("FOLDER")',
-    "learned_embeds.safetensors": 'pipeline.load_textual_inversion("FOLDER")',
-    "unet": 'pipeline.unet = type(pipeline.unet).from_pretrained("FOLDER/unet")',
-    "transformer": 'pipeline.transformer = type(pipeline.transformer).from_pretrained("FOLDER/transformer")',
-    "class_conditional": 'network = diffusers.UNet2DModel.from_pretrained("FOLDER/class_conditional")',
-}
-"""By file of an adapter folder, how diffusers loads it."""
 
 
 def dataset_card(
@@ -86,6 +79,8 @@ def classifier_card(
     architecture: str,
     training: int | None,
     rates: Mapping[str, float],
+    form: str = "timm",
+    hub: str | None = None,
 ) -> str:
     """Write a model card in the form of Hugging Face for the classifier of an arm.
 
@@ -98,11 +93,13 @@ def classifier_card(
         architecture: of the network.
         training: which of the arm's trainings was kept, from 0, if known.
         rates: ``learning_rate`` and ``weight_decay``, as tuned.
+        form: of the files: ``timm`` or ``onnx``.
+        hub: repository that the files go to, ``owner/name``; None for a folder.
 
     Returns:
         Markdown with YAML front matter, which has a licence if all sources state one, and the accuracy.
     """
-    front = _classifier_front(results, settings.compare, arm)
+    front = _classifier_front(results, settings.compare, arm, form=form)
     return _render(
         "model_card.md",
         front,
@@ -116,15 +113,19 @@ def classifier_card(
         training=training,
         shown=list(dict.fromkeys(["real", arm])),
         audited=[name for name in _audited(results) if name == arm],
+        form=form,
+        snippet=_fenced(classifier_snippet(form, hub), "python"),
         **rates,
     )
 
 
-def _classifier_front(results: Mapping[str, Any], compare: CompareSettings, arm: str) -> dict[str, Any]:
+def _classifier_front(
+    results: Mapping[str, Any], compare: CompareSettings, arm: str, *, form: str
+) -> dict[str, Any]:
     """Front matter of a classifier's card, with its accuracy as the hub reads it."""
     accuracy, name = results["arms"][arm]["accuracy"], source_name(results["data"]["source"])
-    front: dict[str, Any] = {"library_name": "timm", "pipeline_tag": "image-classification"}
-    front["tags"] = ["timm", "understudy"]
+    front: dict[str, Any] = {"library_name": form, "pipeline_tag": "image-classification"}
+    front["tags"] = [form, "understudy"]
     is_timm_model = compare.backbone not in ("mini", "photo", "folder") and "/" not in compare.backbone
     if compare.pretrained and compare.weights is None and is_timm_model:
         front["base_model"] = f"timm/{compare.backbone}"
@@ -148,13 +149,16 @@ def _classifier_front(results: Mapping[str, Any], compare: CompareSettings, arm:
     return front | {"metrics": list(found), "model-index": index}
 
 
-def adapter_card(results: Mapping[str, Any], *, settings: Settings, files: Sequence[str]) -> str:
+def adapter_card(
+    results: Mapping[str, Any], *, settings: Settings, files: Sequence[str], hub: str | None = None
+) -> str:
     """Write a model card in the form of Hugging Face for the weights that adaptation learned.
 
     Args:
         results: as for :func:`dataset_card`, with ``adaptation``.
         settings: of the run.
         files: names of the files and folders in the folder of the adapter; they say how it is loaded.
+        hub: repository that the files go to, ``owner/name``; None for a folder.
 
     Returns:
         Markdown with YAML front matter, which has a licence if all sources state one.
@@ -169,23 +173,39 @@ def adapter_card(results: Mapping[str, Any], *, settings: Settings, files: Seque
     }
     if not from_nothing and _HUB_NAME.fullmatch(name) and source_name(name) == name:
         front["base_model"] = name
-    base = (
-        ""
-        if from_nothing
-        else f"pipeline = "
-        f'diffusers.DiffusionPipeline.from_pretrained("{name if "base_model" in front else "BASE"}")\n'
-    )
-    lines = [line for file, line in _LOADING.items() if file in files]
-    snippet = f"import diffusers\n\n{base}" + "".join(f"{line}\n" for line in lines)
+    base = None if from_nothing else str(front.get("base_model", "BASE"))
     return _render(
         "adapter_card.md",
         front,
         sources(settings),
         results,
         settings=settings,
-        snippet=_fenced(snippet, "python"),
+        snippet=_fenced(adapter_snippet(base, files, hub), "python"),
         audited=_audited(results),
     )
+
+
+def predictions_card(arm: str, *, images: int, trainings: int, source: str, file: str) -> str:
+    """Write the page beside predictions for real test images, for those who have the images.
+
+    Args:
+        arm: name of the arm that predicts.
+        images: number of real test images.
+        trainings: number of trainings, whose probabilities were averaged.
+        source: of the real images.
+        file: name of the table.
+
+    Returns:
+        Markdown.
+    """
+    title = f"# Predictions for {plain(source_name(source))}, arm {plain(arm)}"
+    about = (
+        f"`{file}` has a row for each of the {images} real test images of the run. `p_0`, `p_1`, ... are the "
+        f"probabilities of the classes, in the order of `label`: the mean of {trainings} classifiers, none "
+        "of which has seen these images. So cleanlab can find labels among them that are probably wrong:"
+    )
+    warning = "The table names your images and tells their labels: share it only with those who may see them."
+    return "\n\n".join([title, about, _fenced(predictions_snippet(file), "python"), warning]) + "\n"
 
 
 def plain(text: object) -> str:
