@@ -5,12 +5,17 @@ import importlib
 import json
 import re
 import runpy
+import shlex
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 
+from understudy.cli import app
 from understudy.commands.names import CATALOGUE
+from understudy.core.config import flatten
 from understudy.core.registry import Registry
 from understudy.curation import scores
 from understudy.pipeline.run import STAGES
@@ -41,6 +46,36 @@ def anchors(page):
     """What GitHub makes of the headings."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+GUIDES = [ROOT / "docs" / "start.md", *sorted((ROOT / "docs" / "how_to").glob("*.md"))]
+
+
+def commands_in(page):
+    """The words of every ``understudy`` command in the blocks and the code spans of a page."""
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    blocks = re.findall(r"^```bash\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines()]
+    found = [*lines, *re.findall(r"`(understudy [^`]+)`", text)]
+    return [shlex.split(line, comments=True) for line in found if line.startswith("understudy ")]
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=name_of)
+def test_commands_of_guides_exist_with_their_options_and_settings(page):
+    commands = typer.main.get_command(app).commands
+    settings = flatten(build({"data": {"source": "digits"}}).model_dump(mode="json"))
+    unknown = []
+    for _, name, *words in commands_in(page):
+        options = {option for parameter in commands[name].params for option in parameter.opts}
+        unknown += [word for word in words if word.startswith("--") and word not in {*options, "--help"}]
+        changed = [word.partition("=")[0] for before, word in pairwise(words) if before == "--set"]
+        unknown += [key for key in changed if key not in settings]
+    assert unknown == []
+
+
+@pytest.mark.parametrize("page", GUIDES[1:], ids=name_of)
+def test_how_to_pages_are_short(page):
+    assert len(page.read_text(encoding="utf-8").splitlines()) < 60
 
 
 @pytest.mark.parametrize("kind", list(CATALOGUE))
