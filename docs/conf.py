@@ -88,12 +88,15 @@ myst_heading_anchors = 4
 suppress_warnings = ["toc.glob"]  # an index may list itself where it lists all pages
 toc_object_entries = False
 autodoc_member_order = "bysource"
+napoleon_use_ivar = True
 autodoc_typehints = "signature"
 autodoc_default_options = {"members": True, "exclude-members": "model_config, model_post_init"}
 python_maximum_signature_line_length = 80
 
-smartquotes = False
+smartquotes_action = "D"  # dashes alone: quotes stay as messages have them
 html_theme = "pydata_sphinx_theme"
+html_static_path = ["site.css"]
+html_css_files = ["site.css"]
 html_title = "understudy"
 html_show_sphinx = False
 html_show_copyright = False
