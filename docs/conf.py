@@ -85,7 +85,6 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 root_doc = "index"
 source_suffix = {".md": "markdown"}
 myst_heading_anchors = 4
-suppress_warnings = ["toc.glob"]  # an index may list itself where it lists all pages
 toc_object_entries = False
 autodoc_member_order = "bysource"
 napoleon_use_ivar = True
