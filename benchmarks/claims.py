@@ -139,8 +139,7 @@ def write(
         settings: command and settings by case; defaults can be left out.
         rows: measurements, one row per run.
         claims: claims based on the rows.
-        tables: summaries for the results page, each with ``title``, ``columns`` and ``rows`` of text. Without
-            tables, the page lists the runs.
+        tables: summaries for the results page, each with ``title``, ``columns`` and ``rows`` of text.
     """
     content = {
         "environment": environment("cpu"),

@@ -1,4 +1,4 @@
-"""Write ``docs/results.md`` and the tables in other pages of the documentation from the result files:
+"""Write ``docs/results.md``, and the tables and figures in other pages and the README, from the result files:
 ``python -m benchmarks.render``.
 """
 
@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def page(results: Path, docs: Path = Path("docs")) -> str:
         if path.stem in shown:
             lines += ["", f"Tables: [{shown[path.stem]}]({shown[path.stem]})."]
         else:
-            lines += _tables(content["tables"]) if content.get("tables") else _runs(content["rows"])
+            lines += _tables(content["tables"])
             lines += _asymmetry(path.stem)
         commands = {case: " ".join(entry["command"]) for case, entry in content["settings"].items()}
         if len(set(commands.values())) > 1:
@@ -65,10 +66,13 @@ def _pages_with_tables(docs: Path) -> dict[str, str]:
 
 
 def with_tables(text: str, results: Path) -> str:
-    """Fill in the tables of ``NAME.json`` between the lines ``<!-- tables of NAME -->`` and ``<!-- end of
-    tables -->`` of a page, only the first of them between ``<!-- first table of NAME -->`` and ``<!-- end of
-    first table -->``, and the arms that differ between ``<!-- changes in NAME -->`` and ``<!-- end of
-    changes -->``.
+    """Fill in what a page shows of result files.
+
+    Between the lines ``<!-- tables of NAME -->`` and ``<!-- end of tables -->`` stand the tables of
+    ``NAME.json``, between ``<!-- first table of NAME -->`` and ``<!-- end of first table -->`` only the first
+    of them, and between ``<!-- changes in NAME -->`` and ``<!-- end of changes -->`` the arms that differ.
+    Inside a sentence, ``<!-- NAME | ROW | COLUMN -->`` and ``<!-- end -->`` hold a cell of the first table,
+    in points.
     """
     for what, name, lines in (
         ("tables of", "tables", _tables),
@@ -85,7 +89,17 @@ def with_tables(text: str, results: Path) -> str:
 
         pattern = rf"(<!-- {what} (\w+) -->).*?<!-- end of {name} -->"
         text = re.sub(pattern, filled, text, flags=re.DOTALL)
-    return text
+    return re.sub(
+        r"(<!-- (\w+) \| (.+?) \| (.+?) -->).*?<!-- end -->", partial(_cell, results), text, flags=re.DOTALL
+    )
+
+
+def _cell(results: Path, match: re.Match[str]) -> str:
+    """The mark, and the cell that it names, as ``3.5 points [1.6, 5.5]``."""
+    mark, name, first, column = match.groups()
+    table = json.loads((results / f"{name}.json").read_text(encoding="utf-8"))["tables"][0]
+    (row,) = (row for row in table["rows"] if row[0] == first)
+    return f"{mark}{row[table['columns'].index(column)].replace(' [', ' points [')}<!-- end -->"
 
 
 def _changes(tables: _Tables) -> list[str]:
@@ -103,21 +117,6 @@ def _changes(tables: _Tables) -> list[str]:
         found = f"{len(shown)} of {len(judged)}: {', '.join(arms)}" if shown else f"none of {len(judged)}"
         lines.append(f"- {case}: {found}")
     return lines
-
-
-def _runs(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    return [
-        *(
-            "",
-            (
-                "Accuracy on real test images and difference to `real`, in percent and points; brackets: "
-                "95% intervals."
-            ),
-            "",
-        ),
-        *("| case | run seed | real images | arm | accuracy | minus real |", "|---|---|---|---|---|---|"),
-        *(_arm(row, arm) for row in rows for arm in row.get("arms", {})),
-    ]
 
 
 def _tables(tables: _Tables) -> list[str]:
@@ -151,16 +150,8 @@ def _claim(claim: Mapping[str, Any]) -> str:
     )
 
 
-def _arm(row: Mapping[str, Any], arm: str) -> str:
-    accuracy, difference = (
-        f"{100 * value['mean']:.1f} [{100 * value['low']:.1f}, {100 * value['high']:.1f}]"
-        for value in (row["arms"][arm]["accuracy"], row["arms"][arm]["minus_real"])
-    )
-    return f"| {row['case']} | {row['seed']} | {row['train']} | {arm} | {accuracy} | {difference} |"
-
-
 if __name__ == "__main__":
     Path("docs/results.md").write_text(page(Path("benchmarks/results")), encoding="utf-8")
-    for other in Path("docs").rglob("*.md"):
+    for other in (Path("README.md"), *Path("docs").rglob("*.md")):
         text = other.read_text(encoding="utf-8")
         other.write_text(with_tables(text, Path("benchmarks/results")), encoding="utf-8")

@@ -29,12 +29,13 @@ NAVIGATION = {
         "tutorials/index",
         "how_to/index",
         "methods/index",
-        "results",
+        "Results <findings>",
         "reference/index",
         "decisions/index",
         "limits",
     ],
-    "tutorials/index": ["first_steps", "reading_a_report"],
+    "findings": ["results"],
+    "tutorials/index": ["/demo", "first_steps", "reading_a_report"],
     "how_to/index": [
         "how_many_images",
         "clean_test_set",
@@ -85,6 +86,7 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 root_doc = "index"
 source_suffix = {".md": "markdown"}
 myst_heading_anchors = 4
+myst_enable_extensions = ["html_image"]  # pages give some pictures a width, in HTML
 toc_object_entries = False
 autodoc_member_order = "bysource"
 napoleon_use_ivar = True
@@ -108,7 +110,7 @@ html_theme_options = {
     "footer_start": [],
     "footer_end": [],
 }
-html_sidebars = {page: [] for page in ("index", "start", "results", "limits")}  # sections of one page
+html_sidebars = {page: [] for page in ("index", "start", "limits")}  # sections of one page
 
 
 def add_to_page(app: Sphinx, name: str, source: list[str]) -> None:

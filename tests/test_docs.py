@@ -48,36 +48,6 @@ def anchors(page):
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-GUIDES = [ROOT / "docs" / "start.md", *sorted((ROOT / "docs" / "how_to").glob("*.md"))]
-
-
-def commands_in(page):
-    """The words of every ``understudy`` command in the blocks and the code spans of a page."""
-    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
-    blocks = re.findall(r"^```bash\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    lines = [line for block in blocks for line in block.splitlines()]
-    found = [*lines, *re.findall(r"`(understudy [^`]+)`", text)]
-    return [shlex.split(line, comments=True) for line in found if line.startswith("understudy ")]
-
-
-@pytest.mark.parametrize("page", GUIDES, ids=name_of)
-def test_commands_of_guides_exist_with_their_options_and_settings(page):
-    commands = typer.main.get_command(app).commands
-    settings = flatten(build({"data": {"source": "digits"}}).model_dump(mode="json"))
-    unknown = []
-    for _, name, *words in commands_in(page):
-        options = {option for parameter in commands[name].params for option in parameter.opts}
-        unknown += [word for word in words if word.startswith("--") and word not in {*options, "--help"}]
-        changed = [word.partition("=")[0] for before, word in pairwise(words) if before == "--set"]
-        unknown += [key for key in changed if key not in settings]
-    assert unknown == []
-
-
-@pytest.mark.parametrize("page", GUIDES[1:], ids=name_of)
-def test_how_to_pages_are_short(page):
-    assert len(page.read_text(encoding="utf-8").splitlines()) < 60
-
-
 @pytest.mark.parametrize("kind", list(CATALOGUE))
 def test_every_registered_name_is_documented(kind):
     assert [name for name in CATALOGUE[kind] if f"`{name}`" not in USER_TEXT] == []
@@ -168,11 +138,15 @@ def intervals_in(stored):
         yield from intervals_in(inner)
 
 
-def test_figures_with_an_interval_in_the_readme_are_in_a_result_file():
-    text = re.sub(r"```.*?```", "", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+@pytest.mark.parametrize("name", ["README.md", "docs/findings.md", "docs/demo.md"])
+def test_figures_with_an_interval_are_in_a_result_file(name):
+    text = re.sub(r"```.*?```", "", (ROOT / name).read_text(encoding="utf-8"), flags=re.DOTALL)
+    text = re.sub(
+        r"<!-- first table of .*?<!-- end of", "", text, flags=re.DOTALL
+    )  # written by benchmarks.render
     number = r"([-+]?\d+(?:\.\d+)?)"
     figures = set(re.findall(rf"{number}(?:%| points)?(?: of it)?\s+\[{number}, {number}\]", text))
-    assert len(figures) == len(re.findall(rf"\[{number}, {number}\]", text)) > 2
+    assert len(figures) == len(re.findall(rf"\[{number}, {number}\]", text)) > 0
     files = (ROOT / "benchmarks" / "results").rglob("*.json")
     known = [found for path in files for found in intervals_in(json.loads(path.read_text(encoding="utf-8")))]
     signed = [*known, *((-mean, -high, -low) for mean, low, high in known)]  # better or worse, in words
@@ -183,6 +157,45 @@ def test_figures_with_an_interval_in_the_readme_are_in_a_result_file():
         for found in signed
     }
     assert figures <= shown
+
+
+def commands_in(page):
+    """Command lines in blocks of code and in sentences; a letter that stands for a number becomes one."""
+    text = page.read_text(encoding="utf-8")
+    blocks = re.findall(r"^```(?:bash|sh)\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    lines += re.findall(r"`(understudy [^`\n]+)`", text)
+    found = {line.partition(" #")[0].strip() for line in lines if line.startswith("understudy ")}
+    return sorted(re.sub(r" [NK]\b", " 3", line.replace(" --form FORM", "")) for line in found)
+
+
+@pytest.mark.parametrize("page", [page for page in DOCUMENTS if page.stem != "CHANGELOG"], ids=name_of)
+def test_commands_can_be_typed(page):
+    """Names of commands and options exist; a sentence may leave out arguments and values."""
+    known = typer.main.get_command(app).commands
+    wrong = []
+    for line in commands_in(page):
+        _, name, *words = shlex.split(line)
+        try:
+            known[name].make_context(name, words)
+        except Exception as error:  # noqa: BLE001 - those of typer's parser have no public names
+            is_mention = type(error).__name__ in ("MissingParameter", "BadOptionUsage")
+            if not (is_mention and f"`{line}`" in page.read_text(encoding="utf-8")):
+                wrong.append((line, error))
+    assert wrong == []
+
+
+@pytest.mark.parametrize("page", [page for page in DOCUMENTS if page.stem != "CHANGELOG"], ids=name_of)
+def test_settings_in_commands_exist(page):
+    known = flatten(build({"data": {"source": "digits"}}).model_dump(mode="json"))
+    words = [pair for line in commands_in(page) for pair in pairwise(shlex.split(line))]
+    named = [word.partition("=")[0] for before, word in words if before == "--set"]
+    assert [key for key in named if key not in known] == []
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "how_to").glob("*.md")), ids=name_of)
+def test_how_to_pages_are_short(page):
+    assert len(page.read_text(encoding="utf-8").splitlines()) < 60
 
 
 AUDITED = [ROOT / "docs" / "faithfulness.md", ROOT / "docs" / "limits.md"]

@@ -71,17 +71,21 @@ def test_every_page_of_the_documentation_is_there(site, pages):
     assert {path.relative_to(site) for path in pages} == {*written, Path("search.html")}
 
 
+def leads_somewhere(link, path, pages):
+    parts = urlsplit(link)
+    target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+    if target in pages and parts.fragment:
+        return unquote(parts.fragment) in pages[target].anchors
+    return bool(parts.scheme) or target.is_file()
+
+
 def test_every_link_leads_somewhere(pages):
-    broken = []
-    for path, page in pages.items():
-        for link in page.links:
-            parts = urlsplit(link)
-            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
-            reached = target in pages and (
-                not parts.fragment or unquote(parts.fragment) in pages[target].anchors
-            )
-            if not parts.scheme and not reached and "_downloads" not in target.parts:
-                broken.append(f"{path.name}: {link}")
+    broken = [
+        f"{path.name}: {link}"
+        for path, page in pages.items()
+        for link in page.links + page.loaded
+        if not leads_somewhere(link, path, pages)
+    ]
     assert broken == []
 
 

@@ -49,7 +49,7 @@ def browse(page: Path, *options: str, query: str = "") -> tuple[str, list[str]]:
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
 
-def run_in(page: Path, code: str, *options: str) -> Any:
+def run_in(page: Path, code: str, *options: str, library: str = "") -> Any:
     """What an expression comes to once the page is loaded; it stands in a copy, since the page itself forbids
     foreign scripts.
 
@@ -57,9 +57,10 @@ def run_in(page: Path, code: str, *options: str) -> Any:
         page: an HTML file with a content security policy.
         code: JavaScript that gives something for JSON; it may wait.
         options: for Chromium.
+        library: a script that the expression needs.
     """
     copy = page.with_name("probed.html")
-    script = f"""<script>
+    script = f"""<script>{library}</script><script>
     addEventListener("load", async () => {{
       const output = document.createElement("pre");
       output.id = "probe";
