@@ -90,9 +90,9 @@ myst_enable_extensions = ["html_image"]  # pages give some pictures a width, in 
 toc_object_entries = False
 autodoc_member_order = "bysource"
 napoleon_use_ivar = True
-autodoc_typehints = "signature"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
 autodoc_default_options = {"members": True, "exclude-members": "model_config, model_post_init"}
-python_maximum_signature_line_length = 80
 
 smartquotes_action = "D"  # dashes alone: quotes stay as messages have them
 html_theme = "pydata_sphinx_theme"
