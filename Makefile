@@ -62,9 +62,11 @@ format: $(INSTALLED)  ## put the code into the project's form, and mend what ruf
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(INSTALLED)  ## write the generated pages and tables: results, settings, stages
+docs: $(INSTALLED)  ## write the generated pages and tables, then build the site in build/site; a broken link fails
 	$(BIN)/python -m benchmarks.render
 	$(BIN)/python docs/generate.py
+	$(BIN)/python -m sphinx --fresh-env --fail-on-warning --keep-going --quiet -d build/doctrees docs build/site
+	@echo build/site/index.html
 
 house: $(INSTALLED)  ## figures of the code: longest file, lengths of functions, parameters
 	$(BIN)/python tests/house.py

@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
+import understudy
 from understudy.commands.names import CATALOGUE
 from understudy.core.config import Section, facts_of, section_in
 from understudy.pipeline.run import STAGES
@@ -214,6 +215,31 @@ def with_differences(text: str) -> str:
     return text
 
 
+def with_names(text: str) -> str:
+    """A page with a row in its place for every public name: the first line of the docstring."""
+    rows = ["| name | what it is |", "|---|---|"]
+    for name in understudy.__all__:
+        summary = inspect.cleandoc(getattr(understudy, name).__doc__ or "").splitlines()[0]
+        plain = re.sub(r":\w+:`", "`", summary).replace("``", "`").removesuffix(".")
+        rows.append(f"| `{name}` | {plain} |")
+    return _filled(text, "names", rows)
+
+
+def notebook_page(path: Path) -> str:
+    """A notebook as a page: its text with links to pages in place of notebooks, and its code in blocks."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    parts = []
+    for cell in cells:
+        source = "".join(cell["source"])
+        is_code = cell["cell_type"] == "code"
+        parts.append(f"```python\n{source}\n```" if is_code else source.replace(".ipynb)", ".md)"))
+    title, _, rest = "\n\n".join(parts).partition("\n\n")
+    file = f"examples/notebooks/{path.name}"
+    written = f"<!-- Written by docs/generate.py from {file}. Do not edit this page: run `make docs`. -->"
+    note = f"*This page is a notebook: [{path.name}](../../{file}).*"
+    return f"{title}\n\n{written}\n\n{note}\n\n{rest}\n"
+
+
 def _filled(text: str, name: str, rows: list[str]) -> str:
     """The text with these rows between ``<!-- NAME -->`` and ``<!-- end of NAME -->``."""
     begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
@@ -223,12 +249,15 @@ def _filled(text: str, name: str, rows: list[str]) -> str:
 
 def pages() -> dict[Path, str]:
     """Content of every page that is written here, or of which a part is."""
-    concepts, limits = DOCS / "concepts.md", DOCS / "limits.md"
+    concepts, limits, python = DOCS / "concepts.md", DOCS / "limits.md", DOCS / "reference" / "python.md"
+    notebooks = (DOCS.parent / "examples" / "notebooks").glob("*.ipynb")
     methods = ((path, path.read_text(encoding="utf-8")) for path in (DOCS / "methods").glob("*.md"))
     return {
+        **{DOCS / "tutorials" / f"{path.stem}.md": notebook_page(path) for path in notebooks},
         **{path: with_differences(text) for path, text in methods if "<!-- differences of" in text},
         DOCS / "settings.md": re.sub(r"\n{3,}", "\n\n", settings_page()),
         concepts: with_work(with_stages(concepts.read_text(encoding="utf-8"))),
+        python: with_names(python.read_text(encoding="utf-8")),
         limits: with_claims(limits.read_text(encoding="utf-8")),
     }
 

@@ -6,6 +6,7 @@ import json
 import re
 import runpy
 import shlex
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import typer
 
 from understudy.cli import app
 from understudy.commands.names import CATALOGUE
+from understudy.core.config import flatten
 from understudy.core.registry import Registry
 from understudy.curation import scores
 from understudy.pipeline.run import STAGES
@@ -181,6 +183,19 @@ def test_commands_can_be_typed(page):
             if not (is_mention and f"`{line}`" in page.read_text(encoding="utf-8")):
                 wrong.append((line, error))
     assert wrong == []
+
+
+@pytest.mark.parametrize("page", [page for page in DOCUMENTS if page.stem != "CHANGELOG"], ids=name_of)
+def test_settings_in_commands_exist(page):
+    known = flatten(build({"data": {"source": "digits"}}).model_dump(mode="json"))
+    words = [pair for line in commands_in(page) for pair in pairwise(shlex.split(line))]
+    named = [word.partition("=")[0] for before, word in words if before == "--set"]
+    assert [key for key in named if key not in known] == []
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "how_to").glob("*.md")), ids=name_of)
+def test_how_to_pages_are_short(page):
+    assert len(page.read_text(encoding="utf-8").splitlines()) < 60
 
 
 AUDITED = [ROOT / "docs" / "faithfulness.md", ROOT / "docs" / "limits.md"]

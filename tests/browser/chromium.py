@@ -34,7 +34,7 @@ needs_chromium = pytest.mark.skipif(
 )
 
 
-def browse(page: Path, *options: str) -> tuple[str, list[str]]:
+def browse(page: Path, *options: str, query: str = "") -> tuple[str, list[str]]:
     """The page's DOM after loading, and what was logged on its console."""
     assert CHROMIUM is not None
     command = [
@@ -43,7 +43,7 @@ def browse(page: Path, *options: str) -> tuple[str, list[str]]:
         f"--user-data-dir={page.parent / 'profile'}",
         *options,
         "--dump-dom",
-        page.as_uri(),
+        f"{page.as_uri()}{query}",
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
