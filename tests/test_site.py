@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from chromium import browse, needs_chromium
+from chromium import LOOKS, browse, needs_chromium, violations
 
 import understudy
 
@@ -129,6 +129,18 @@ def test_the_reference_has_every_public_name(pages, site):
 def test_search_works_in_a_file_without_a_server(site):
     dom, _ = browse(site / "search.html", "--virtual-time-budget=5000", query="?q=shadow+models")
     assert re.search(r'<a href="methods/membership\.html[^"]*"', dom)
+
+
+@pytest.mark.browser
+@needs_chromium
+@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize("name", ["index", "settings", "reference/python", "tutorials/first_steps", "search"])
+def test_no_rule_of_accessibility_is_broken(site, name, look):
+    page = site / f"{name}.html"
+    copy = page.with_name("copy.html")  # with the place where scripts for a page are put
+    policy = '<head><meta http-equiv="Content-Security-Policy" content="">'
+    copy.write_text(page.read_text(encoding="utf-8").replace("<head>", policy, 1), encoding="utf-8")
+    assert violations(copy, *LOOKS[look]) == []
 
 
 FAULTS = {

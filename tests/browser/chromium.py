@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,10 @@ QUIET = [
     "--enable-logging=stderr",
     "--v=0",
 ]
+LOOKS = {
+    "wide, light": ("--window-size=1280,900",),
+    "narrow, dark": ("--window-size=390,844", "--blink-settings=preferredColorScheme=0"),
+}
 needs_chromium = pytest.mark.skipif(
     CHROMIUM is None, reason="Chromium is missing: install the package chromium, or set CHROMIUM to its path"
 )
@@ -77,3 +82,17 @@ def run_in(page: Path, code: str, *options: str, library: str = "") -> Any:
     found = re.search(r'<pre id="probe">(.*?)</pre>', dom, flags=re.DOTALL)
     assert found is not None, dom[-2000:]
     return json.loads(html.unescape(found[1]))
+
+
+def violations(page: Path, *options: str) -> list[tuple[str, str, list[str]]]:
+    """Rule, what it asks for, and the places that break it, a second after loading: scripts may mend a page.
+
+    Args:
+        page: an HTML file with a content security policy.
+        options: for Chromium.
+    """
+    axe = (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
+    wait = "await new Promise(done => setTimeout(done, 1000))"
+    code = f"({wait}, await axe.run(document, {{resultTypes: ['violations']}})).violations"
+    found = run_in(page, code, "--virtual-time-budget=60000", *options, library=axe)
+    return [(each["id"], each["help"], [node["html"][:200] for node in each["nodes"]]) for each in found]

@@ -1,11 +1,10 @@
 """axe-core finds nothing to complain about on any page, wide or narrow, dark or light."""
 
 import shutil
-from importlib.resources import files
 from pathlib import Path
 
 import pytest
-from chromium import needs_chromium, run_in
+from chromium import LOOKS, needs_chromium, run_in, violations
 from ranking_sample import make_bakeoff
 from ranking_sample import write as write_bakeoff
 from report_sample import make_sample
@@ -16,19 +15,6 @@ from understudy.pipeline.folder import RunFolder
 from understudy.report.compared import write_comparison
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, needs_chromium]
-
-LOOKS = {
-    "wide, light": ("--window-size=1280,900",),
-    "narrow, dark": ("--window-size=390,844", "--blink-settings=preferredColorScheme=0"),
-}
-
-
-def violations(page: Path, *options: str) -> list[tuple[str, str, list[str]]]:
-    """Rule, what it asks for, and the places that break it."""
-    axe = (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
-    code = "(await axe.run(document, {resultTypes: ['violations']})).violations"
-    found = run_in(page, code, "--virtual-time-budget=60000", *options, library=axe)
-    return [(each["id"], each["help"], [node["html"][:200] for node in each["nodes"]]) for each in found]
 
 
 def of_a_run(folder: Path, finished: Path) -> Path:
