@@ -16,7 +16,7 @@ from understudy.evaluation.class_sizes import MEASURES
 from understudy.report.accuracy import deciding_differences
 from understudy.report.balance import measure_of
 from understudy.report.checks import FEWEST_SEEDS, most_by_chance
-from understudy.report.run_command import ANY_DATA, RunCommand
+from understudy.report.run_command import ANY_DATA, ANY_FOLDER, RunCommand
 from understudy.report.wording import percent, percent_interval, points, points_interval
 
 MOST_STEPS = 3
@@ -49,6 +49,11 @@ class Step(NamedTuple):
     name: str
     says: str
     command: str
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the command can be typed as it is."""
+        return not {ANY_DATA, ANY_FOLDER} & set(shlex.split(self.command))
 
 
 @final
@@ -262,7 +267,8 @@ def _weak_class(results: Results, command: RunCommand) -> tuple[str, str] | None
 
 def _unknown_volume(results: Results, command: RunCommand) -> tuple[str, str] | None:
     kept = results.get("curation", {}).get("kept") or 0
-    if results.get("scale") or "synthetic" not in results["arms"] or not kept or not _knows_images(results):
+    is_measured = bool((results.get("scale") or {}).get("arms"))
+    if is_measured or "synthetic" not in results["arms"] or not kept or not _knows_images(results):
         return None
     measured = measured_by(results["arms"][results["verdict"]["best"]], measure_of(results))
     times = _round(kept / results["data"]["train"])
