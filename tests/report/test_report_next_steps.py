@@ -1,6 +1,7 @@
 """What the report says to do next: for real runs, for made-up results, and as commands that can be typed."""
 
 import json
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from report_sample import Sample, before_class_means, make_sample, make_scale, u
 
 from understudy import cli
 from understudy.commands import printing
+from understudy.commands.next_step import say_next
 from understudy.commands.options import Options
 from understudy.report.next_steps import ADVICE, MOST_STEPS, NOTHING, Step, next_steps
 from understudy.report.run_command import FLAGS, KEPT, RunCommand
@@ -147,6 +149,8 @@ def test_any_results_give_at_most_three_steps_that_can_be_typed(results: dict[st
 def test_the_table_names_every_advice_once_and_says_when_it_is_given() -> None:
     assert len({advice.name for advice in ADVICE}) == len(ADVICE)
     assert all(advice.applies for advice in ADVICE)
+    page = (Path(__file__).parents[2] / "docs" / "report.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `([a-z -]+)` \|", page, flags=re.MULTILINE) == [advice.name for advice in ADVICE]
 
 
 @pytest.mark.usefixtures("without_figures")
@@ -185,14 +189,14 @@ def test_the_terminal_prints_the_first_step_and_its_command_in_one_line(
 ) -> None:
     monkeypatch.setattr(printing.console, "_width", 80)
     results = started(sample.results, f"understudy run digits --shots 5 --out {'long' * 20}")
-    printing.say_next(results)
+    say_next(results)
     *words, last = capsys.readouterr().out.splitlines()
     (step,) = next_steps(results, most=1)
     assert " ".join(" ".join(words).split()) == step.says
     assert last == f"next: {step.command}"
-    printing.say_next(started(sample.results, "python job.py"))
+    say_next(started(sample.results, "python job.py"))
     assert "next: " not in capsys.readouterr().out
-    printing.say_next({})
+    say_next({})
     assert capsys.readouterr().out == ""
 
 

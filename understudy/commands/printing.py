@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from rich.console import Console
 from rich.table import Table
@@ -23,20 +22,6 @@ def progress() -> Terminal:
 def say(text: object, *, is_path: bool = False) -> None:
     """Print a sentence, or paths, which stay on one line so that they can be copied."""
     console.print(str(text), highlight=False, markup=False, soft_wrap=is_path)
-
-
-def say_next(results: Mapping[str, Any]) -> None:
-    """Print the most important advice of a report, and its command if the results tell how the run began.
-
-    Args:
-        results: content of ``results.json``; empty in the processes of a run that have none.
-    """
-    from understudy.report.next_steps import next_steps  # slow to import for `understudy list`
-
-    for step in next_steps(results, most=1) if results else ():
-        say(step.says)
-        if step.is_complete:
-            say(f"next: {step.command}", is_path=True)
 
 
 def complain(text: str, *, style: str | None = None) -> None:
