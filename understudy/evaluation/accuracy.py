@@ -244,7 +244,7 @@ def _deciding(
     return differences
 
 
-def test_images_for_two_points(differences: Sequence[Mapping[str, float]], num_test: int) -> int | None:
+def images_to_tell_two_points(differences: Sequence[Mapping[str, float]], num_test: int) -> int | None:
     """About how many test images tell a difference of two points; None if these can, or one was found.
 
     The interval is taken to narrow with the square root of their number, which holds as far as test images,
@@ -269,7 +269,7 @@ def test_images_for_two_points(differences: Sequence[Mapping[str, float]], num_t
 
 def _too_small(differences: Sequence[Mapping[str, float]], num_test: int) -> str:
     """Say how many test images it takes if these cannot tell a difference of two points; else nothing."""
-    wanted = test_images_for_two_points(differences, num_test)
+    wanted = images_to_tell_two_points(differences, num_test)
     if wanted is None:
         return ""
     return (

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, final
 
 from understudy.core.listing import listed
-from understudy.evaluation.accuracy import FEW_VAL, TOLD, measured_by, test_images_for_two_points
+from understudy.evaluation.accuracy import FEW_VAL, TOLD, images_to_tell_two_points, measured_by
 from understudy.evaluation.class_sizes import MEASURES
 from understudy.report.accuracy import deciding_differences
 from understudy.report.balance import measure_of
@@ -154,7 +154,7 @@ def _small_test(results: Results, command: RunCommand) -> tuple[str, str] | None
     num_test = results["data"]["test"]
     if results["verdict"]["best"] == "real" or not _knows_images(results):
         return None
-    wanted = test_images_for_two_points(deciding_differences(results), num_test)
+    wanted = images_to_tell_two_points(deciding_differences(results), num_test)
     if wanted is None:
         return None
     says = (
