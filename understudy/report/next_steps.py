@@ -27,9 +27,11 @@ _COSTLY = 0.02  # loss with synthetic images alone that is worth explaining
 _MANY_MISTAKES = 0.2  # share of all mistakes in one class
 _LEAST_GAIN = 0.005  # expected gains below are not worth a run
 _LARGEST_TIMES = 10_000
+_TIMES_LONGER = 5  # a generator that still learns is trained for
 _ARMS = "real,real+val,synthetic,mixed,bridged"
 _FOR_PHOTOGRAPHS = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 
+_IN_WORDS = {"train": "train", "val": "validation", "test": "test"}
 _OF_A_GENERATOR = ("recipe", "arms", "times", "generator", "adapt", "draw", "curate", "visual", "captions")
 """Options, and sections of settings, that another generator need not accept."""
 
@@ -92,7 +94,11 @@ def next_steps(results: Results, *, most: int = MOST_STEPS) -> list[Step]:
 
 def _shared_pictures(results: Results, command: RunCommand) -> tuple[str, str] | None:
     shared = (results["data"].get("copies") or {}).get("shared") or ()
-    pairs = [f"{one['images']:,} {one['split']} images in {one['in']}" for one in shared]
+    pairs = [
+        f"{one['images']:,} of {one['of']:,} {_IN_WORDS[one['split']]} images have a changed copy among the "
+        f"{_IN_WORDS[one['in']]} images"
+        for one in shared
+    ]
     if not pairs:
         return None
     says = (
@@ -121,17 +127,20 @@ def _unknown_images(results: Results, command: RunCommand) -> tuple[str, str] | 
         f"{domain['agreement']['mean']:.0%} of {domain['images']:,} drawn images, and chance is "
         f"{domain['chance']:.0%}. This run says nothing about better images."
     )
-    generator = command.value_of("generator") or command.value_of("generator.name")
+    adaptation, generator = results.get("adaptation", {}), command.value_of("generator")
     if command.data == ANY_DATA:  # whatever it was
         says = f"{found} A bake-off tells which generator does."
         return says, shlex.join(["understudy", "bakeoff", ANY_DATA, "--generators", "mini,class_conditional"])
-    if generator == "class_conditional":
-        says = f"{found} Take a pipeline trained on such images; for photographs, with a GPU and a hub:"
-        other, ending = _FOR_PHOTOGRAPHS, "pipeline"
-    else:
+    if "class_conditional" not in (generator, command.value_of("generator.name")):
         says = f"{found} Take another generator: class_conditional learns from your images alone."
-        other, ending = "class_conditional", "class-conditional"
-    return says, command.again(ending, {"generator": other}, leave_out=_OF_A_GENERATOR)
+        other = {"generator": "class_conditional"}
+        return says, command.again("class-conditional", other, leave_out=_OF_A_GENERATOR)
+    if (steps := adaptation.get("steps")) and adaptation.get("best_step") == steps:
+        says = f"{found} Its loss on validation images still fell after {steps:,} steps: train it for longer."
+        longer = {"adapt.steps": str(_TIMES_LONGER * steps)}
+        return says, command.again("longer", longer, leave_out=("adapt.max_steps",))
+    says = f"{found} Take a pipeline trained on such images; for photographs, with a GPU and a hub:"
+    return says, command.again("pipeline", {"generator": _FOR_PHOTOGRAPHS}, leave_out=_OF_A_GENERATOR)
 
 
 def _copies(results: Results, command: RunCommand) -> tuple[str, str] | None:
