@@ -21,8 +21,9 @@ from understudy.report.next_steps import ADVICE, MOST_STEPS, NOTHING, Step, next
 from understudy.report.run_command import FLAGS, KEPT, RunCommand
 
 RUNS = Path(__file__).parent / "runs"
-"""What next steps read of the results of real runs, in folders of other names: the demo; 500 photographs, which
-mini cannot draw; a generator trained for two steps, a job of a bake-off, whose command is written as a run's."""
+"""What next steps read of the results of real runs, in folders of other names: the demo; 500 photographs,
+which mini cannot draw; a generator trained for two steps. The last is a job of a bake-off, and its command is
+written as that of a run."""
 
 
 @functools.cache
