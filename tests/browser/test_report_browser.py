@@ -41,6 +41,18 @@ def test_page_works(tmp_path: Path) -> None:
     assert_page_shows(tmp_path / "report.html", sample.results, num_images=20)
 
 
+@pytest.mark.parametrize(
+    ("width", "last"), [(1440, "#next-steps li:last-child"), (390, "#next-steps li code")]
+)
+def test_verdict_strip_and_next_steps_are_on_the_first_screen(width: int, last: str, tmp_path: Path) -> None:
+    """All of them on a screen of 900 pixels; on a phone, at least the first step."""
+    make_sample().write(tmp_path / "report.html")
+    code = f'''["h1", ".strip", "{last}"].map(name => document.querySelector(name).getBoundingClientRect().bottom)'''
+    bottoms = run_in(tmp_path / "report.html", code, f"--window-size={width},900")
+    assert bottoms == sorted(bottoms)
+    assert bottoms[-1] <= 900
+
+
 def test_page_of_a_run_works(tmp_path: Path, tiny_pipeline_folder: Path) -> None:
     results = run(tiny_settings(write_pets(tmp_path / "pets"), tiny_pipeline_folder), tmp_path / "run")
     assert_page_shows(tmp_path / "run" / "report.html", results, num_images=4)

@@ -14,7 +14,13 @@ from sklearn.metrics import (
     recall_score,
 )
 
-from understudy.evaluation.accuracy import TOLD, confusion, summarise, verdict
+from understudy.evaluation.accuracy import (
+    TOLD,
+    confusion,
+    images_to_tell_two_points,
+    summarise,
+    verdict,
+)
 from understudy.evaluation.choice import Choice, chosen_by
 from understudy.evaluation.over_classes import over_classes
 from understudy.functional.class_means import macro_f1_terms
@@ -213,6 +219,22 @@ def test_no_difference_says_how_many_test_images_would_tell_one():
         r"too small for a difference of 2 points: that takes about ([\d,]+) test images", found["sentence"]
     )
     assert int(number[1].replace(",", "")) == pytest.approx(200 * (half / TOLD) ** 2, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("ends", "num_test", "wanted"),
+    [
+        ([(-0.04, 0.04)], 100, 400),
+        ([(-0.02, 0.03), (-0.05, 0.05)], 1000, 6300),  # 6,250, rounded up to two digits
+        ([(-0.02, 0.02)], 100, None),
+        ([(0.01, 0.3), (-0.5, -0.1)], 100, None),
+        ([(-0.05, 0.05)], 1, 7),
+        ([], 100, None),
+    ],
+)
+def test_the_widest_undecided_difference_says_how_many_test_images_it_takes(ends, num_test, wanted):
+    differences = [{"low": low, "high": high} for low, high in ends]
+    assert images_to_tell_two_points(differences, num_test) == wanted
 
 
 @pytest.mark.parametrize("accuracy", [0.5, 0.95])

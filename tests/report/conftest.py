@@ -2,6 +2,7 @@ import functools
 import importlib
 import pickle
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from report_sample import Sample, make_sample
@@ -56,14 +57,14 @@ def once(draw: Callable[..., object]) -> Callable[..., object]:
     return remembered
 
 
-_tiles: dict[tuple[int, tuple[int, ...], int], tuple[LabelledSet, str]] = {}
+_tiles: dict[tuple[Any, ...], tuple[LabelledSet, str]] = {}
 
 
-def tiles_once(data: LabelledSet, indices: list[int], tile: int) -> str:
+def tiles_once(data: LabelledSet, indices: list[int], tile: int, **how: int) -> str:
     """Pages show the same images of the same set; the set is kept, so that no other one gets its number."""
-    key = id(data), tuple(indices), tile
+    key = id(data), tuple(indices), tile, *how.values()
     if key not in _tiles:
-        _tiles[key] = data, tiles_uri(data, indices, tile)
+        _tiles[key] = data, tiles_uri(data, indices, tile, **how)
     return _tiles[key][1]
 
 
@@ -75,5 +76,6 @@ def equal_figures_are_drawn_once() -> Iterator[None]:
             module = importlib.import_module(f"understudy.report.{place}")
             for name in names:
                 patch.setattr(module, name, once(getattr(module, name)))
-        patch.setattr("understudy.report.gallery.tiles_uri", tiles_once)
+        for place in ("gallery", "extremes"):
+            patch.setattr(f"understudy.report.{place}.tiles_uri", tiles_once)
         yield

@@ -244,22 +244,37 @@ def _deciding(
     return differences
 
 
-def _too_small(differences: Sequence[Mapping[str, float]], num_test: int) -> str:
-    """Say how many test images it takes if these cannot tell a difference of two points; else nothing.
+def images_to_tell_two_points(differences: Sequence[Mapping[str, float]], num_test: int) -> int | None:
+    """About how many test images tell a difference of two points; None if these can, or one was found.
 
     The interval is taken to narrow with the square root of their number, which holds as far as test images,
     and not trainings, decide its width.
+
+    Args:
+        differences: those that decide a verdict, each with ``low`` and ``high``.
+        num_test: number of test images.
+
+    Returns:
+        A number of images, rounded up to two digits.
     """
     half = max(
         ((one["high"] - one["low"]) / 2 for one in differences if one["low"] <= 0 <= one["high"]), default=0
     )
     wanted = num_test * (half / TOLD) ** 2
     if wanted < _CLEARLY_MORE * num_test:
+        return None
+    unit = int(10 ** max(0, math.floor(math.log10(wanted)) - 1))
+    return math.ceil(wanted / unit) * unit
+
+
+def _too_small(differences: Sequence[Mapping[str, float]], num_test: int) -> str:
+    """Say how many test images it takes if these cannot tell a difference of two points; else nothing."""
+    wanted = images_to_tell_two_points(differences, num_test)
+    if wanted is None:
         return ""
-    unit = 10 ** (math.floor(math.log10(wanted)) - 1)  # two digits, rounded up
     return (
         f" This test is too small for a difference of {100 * TOLD:g} points: that takes about "
-        f"{math.ceil(wanted / unit) * unit:,.0f} test images."
+        f"{wanted:,} test images."
     )
 
 

@@ -77,14 +77,24 @@ def worth_of_val(results: Mapping[str, Any]) -> str:
         ``as much as`` or ``more than``; empty if the arm of the verdict does not beat the real train images
         alone, or also beats ``real+val``, or was not compared with it.
     """
+    alone, *with_val = deciding_differences(results)
+    if not with_val or with_val[0]["low"] > 0 or alone["low"] <= 0:
+        return ""
+    return "more than" if with_val[0]["high"] < 0 else "as much as"
+
+
+def deciding_differences(results: Mapping[str, Any]) -> list[Mapping[str, float]]:
+    """The differences that decide the verdict: to real train images alone and, if compared, ``real+val``.
+
+    Args:
+        results: content of ``results.json``.
+    """
     verdict, chosen = results["verdict"], _chosen(results)
     arm = verdict.get("against_val", verdict["best"])  # earlier versions did not name it
     is_other = arm != verdict["best"]
     compared = measured_by(results["arms"][arm], measure_of(results)) if is_other else chosen
-    against = compared.get("minus_real_val")
-    if against is None or against["low"] > 0 or _minus_train_alone(results)["low"] <= 0:
-        return ""
-    return "more than" if against["high"] < 0 else "as much as"
+    alone = _minus_train_alone(results)
+    return [alone, compared["minus_real_val"]] if "minus_real_val" in compared else [alone]
 
 
 def _minus_train_alone(results: Mapping[str, Any]) -> Mapping[str, float]:

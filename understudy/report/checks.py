@@ -12,7 +12,7 @@ from understudy.data.labelled_set import LabelledSet
 from understudy.evaluation.class_sizes import too_few_test_images
 from understudy.settings import Settings
 
-_FEWEST_SEEDS = 3
+FEWEST_SEEDS = 3
 _NOT_JUDGED = "Not recorded: curate.score is not 'agreement', or an earlier version made this run."
 Status = Literal["ok", "attention", "not checked"]
 _Found = tuple[Status, str]
@@ -191,7 +191,7 @@ def _copies(firewall: Mapping[str, Any] | None, *, num_synthetic: int, of_arms: 
         how = "were replaced" if firewall["setting"] == "redraw" else "were left out"
         return "ok", f"{firewall['removed']:,} drawn images were too near to a train image and {how}."
     allowed = firewall["false_alarms"]["allowed"]
-    most = _most_by_chance(num_synthetic, allowed)
+    most = most_by_chance(num_synthetic, allowed)
     words = (
         f"{flagged:,} of {num_synthetic:,} synthetic images are marked as copies and kept, {exact:,} of them "
         f"exact. Of as many new real images, about {allowed * num_synthetic:,.0f} would be marked, and "
@@ -200,14 +200,14 @@ def _copies(firewall: Mapping[str, Any] | None, *, num_synthetic: int, of_arms: 
     copying = [
         f"{images['copies']:,} of the {images['kept']:,} images of {arm}"
         for arm, images in of_arms.items()
-        if (images.get("copies") or 0) > _most_by_chance(images["kept"], allowed)
+        if (images.get("copies") or 0) > most_by_chance(images["kept"], allowed)
     ]
     if copying:
         words += f" So are {listed(copying)}: these arms owe part of their accuracy to copies of real images."
     return "attention" if exact or flagged > most or copying else "ok", words
 
 
-def _most_by_chance(num: int, rate: float) -> float:
+def most_by_chance(num: int, rate: float) -> float:
     """The most real images out of ``num`` that would be marked at this rate by chance (97.5% quantile)."""
     from scipy import stats  # slow to import; only a report needs it
 
@@ -216,9 +216,9 @@ def _most_by_chance(num: int, rate: float) -> float:
 
 def _trainings(arms: Mapping[str, Any]) -> _Found:
     fewest = min(len(arm["accuracy"]["seeds"]) for arm in arms.values())
-    if fewest < _FEWEST_SEEDS:
+    if fewest < FEWEST_SEEDS:
         return "attention", (
-            f"Some arm was trained fewer than {_FEWEST_SEEDS} times, so intervals over trainings are too "
+            f"Some arm was trained fewer than {FEWEST_SEEDS} times, so intervals over trainings are too "
             "narrow."
         )
     return "ok", f"Every arm was trained at least {fewest} times, with different seeds."

@@ -71,7 +71,9 @@ def tile_size(*sets: LabelledSet) -> int:
     )
 
 
-def tiles_uri(data: LabelledSet, indices: list[int], tile: int) -> str:
+def tiles_uri(
+    data: LabelledSet, indices: list[int], tile: int, *, largest_lossless: int = _LARGEST_LOSSLESS_TILE
+) -> str:
     """Pack images side by side into a data URI, with a transparent gap after each.
 
     Small images are stored lossless, photographs as WebP.
@@ -80,16 +82,22 @@ def tiles_uri(data: LabelledSet, indices: list[int], tile: int) -> str:
         data: the images.
         indices: which ones, at least one.
         tile: width and height of each in pixels.
+        largest_lossless: width up to which they are stored lossless.
     """
     strip = np.zeros((tile, len(indices), tile + max(1, tile // 16), 4), dtype=np.uint8)
     strip[:, :, :tile, :3] = data.select(indices).pixels(tile).transpose(2, 0, 3, 1)
     strip[:, :, :tile, 3] = 255
     buffer = io.BytesIO()
-    kind = "PNG" if tile <= _LARGEST_LOSSLESS_TILE else "WEBP"
+    kind = "PNG" if tile <= largest_lossless else "WEBP"
     Image.fromarray(strip.reshape(tile, -1, 4)).save(buffer, format=kind, optimize=True, quality=85)
     return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def _first_of(data: LabelledSet, label: int, tile: int) -> dict[str, Any]:
-    indices = [int(index) for index in np.flatnonzero(data.labels == label)[:PER_CLASS]]
+    indices = first_of(data, label, PER_CLASS)
     return {"count": len(indices), "uri": tiles_uri(data, indices, tile) if indices else ""}
+
+
+def first_of(data: LabelledSet, label: int, count: int) -> list[int]:
+    """Indices of the first images of a class, at most ``count``."""
+    return [int(index) for index in np.flatnonzero(data.labels == label)[:count]]

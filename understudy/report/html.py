@@ -22,6 +22,7 @@ from understudy.report.accuracy import accuracy_panel, rival
 from understudy.report.again import again_panel
 from understudy.report.checks import checks
 from understudy.report.classes import class_table
+from understudy.report.extremes import extreme_classes
 from understudy.report.fidelity import fidelity_section
 from understudy.report.gap import gap_section
 from understudy.report.images import images_panel
@@ -29,6 +30,7 @@ from understudy.report.making import loss_figure
 from understudy.report.membership import membership_section
 from understudy.report.memorisation import memorisation_section
 from understudy.report.mistakes import mistakes_panel
+from understudy.report.next_steps import NOTHING, next_steps
 from understudy.report.scale import scale_section
 from understudy.report.shift import shift_section
 from understudy.report.training import training_section
@@ -97,6 +99,9 @@ def write_report(path: Path, data: ReportData) -> None:
     script = jinja.get_template("report.js").render()
     text = jinja.get_template("report.html").render(
         results=results,
+        extremes=extreme_classes(results, data.train, data.synthetic, arm=compared[1]),
+        steps=next_steps(results),
+        nothing=NOTHING,
         checks=checks(results, settings=data.settings, sets=data.sets),
         **accuracy_panel(results, data.arm_summaries),
         training=training_section(results, compared),

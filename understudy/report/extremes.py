@@ -1,0 +1,79 @@
+"""The strip at the top of the page: images of the classes that gained and lost most."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from understudy.data.labelled_set import LabelledSet
+from understudy.report.gallery import first_of, tile_size, tiles_uri
+
+_EITHER = 2  # classes that gained most, and as many that lost most
+_TILES = 4  # images of a class and kind
+_LARGEST_TILE = 48  # pixels; they are shown at about 40
+
+
+def extreme_classes(
+    results: Mapping[str, Any], train: LabelledSet, synthetic: LabelledSet, *, arm: str
+) -> dict[str, Any]:
+    """Return images of the classes whose recall an arm changed most, against ``real``.
+
+    Args:
+        results: content of ``results.json``.
+        train: real train images.
+        synthetic: synthetic images of the same classes.
+        arm: the arm to compare with ``real``.
+
+    Returns:
+        ``arm``, ``title``, ``others`` (classes with test images that are not shown) and ``classes``, from the
+        largest gain to the largest loss: ``name``, ``change`` (recall of the arm minus that of ``real``),
+        ``test`` (test images, or None in runs of older versions), and ``real`` and ``synthetic``, each
+        ``count`` and ``uri``. Empty if ``arm`` is ``real``, or no class has test images.
+    """
+    changes = _changes(results["arms"], arm)
+    if arm == "real" or not changes:
+        return {}
+    ordered = sorted(changes, key=lambda label: (-changes[label], label))
+    shown = ordered if len(ordered) <= 2 * _EITHER else [*ordered[:_EITHER], *ordered[-_EITHER:]]
+    tile = min(_LARGEST_TILE, tile_size(train, synthetic))
+    counts = results["data"].get("per_class", {}).get("test")
+    return {
+        "arm": arm,
+        "title": _title(arm, [changes[label] for label in shown], is_all=len(shown) == len(ordered)),
+        "others": len(ordered) - len(shown),
+        "classes": [
+            {
+                "name": train.class_names[label],
+                "change": changes[label],
+                "test": counts[label] if counts else None,
+                "real": _strip(train, label, tile),
+                "synthetic": _strip(synthetic, label, tile),
+            }
+            for label in shown
+        ],
+    }
+
+
+def _strip(data: LabelledSet, label: int, tile: int) -> dict[str, Any]:
+    """The first images of a class; as WebP, since the gallery further down has them lossless."""
+    indices = first_of(data, label, _TILES)
+    uri = tiles_uri(data, indices, tile, largest_lossless=0) if indices else ""
+    return {"count": len(indices), "uri": uri}
+
+
+def _changes(arms: Mapping[str, Any], arm: str) -> dict[int, float]:
+    """By label, recall of an arm minus that of ``real``; classes without test images have none."""
+    pairs = zip(arms[arm]["per_class"], arms["real"]["per_class"], strict=True)
+    return {
+        label: share - real
+        for label, (share, real) in enumerate(pairs)
+        if share is not None and real is not None
+    }
+
+
+def _title(arm: str, changes: list[float], *, is_all: bool) -> str:
+    if is_all:
+        return f"What {arm} changed in each class"
+    if changes[-1] >= 0:
+        return f"Classes that gained most and least with {arm}"
+    return f"Classes that {'lost least and most' if changes[0] <= 0 else 'gained and lost most'} with {arm}"

@@ -1,0 +1,143 @@
+"""The command line that made a run, as ``results.json`` has it, and commands made from it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any, Self, final
+
+ANY_FOLDER, ANY_DATA = "DIR", "DATA"
+"""Stand for the folder of the run and for its images where the results do not tell them."""
+
+FLAGS = ("skip-bad",)
+"""Options without a value."""
+KEPT = (
+    *("preset", "recipe", "shots", "generator", "arms", "arms-file", "times", "class-names", "skip-bad"),
+    *("set", "seed", "threads", "executor", "workers", "gpus-per-worker", "ray-address", "device"),
+    *("time-limit", "repeats"),
+)
+"""Options of a run that the same run in another folder has too."""
+_MAKES_A_RUN = ("run", "adapt", "draw", "curate", "compare", "gap", "evaluate", "audit")
+_MANY_RUNS = ("study", "bakeoff")
+_SETTING_OF = {"arms": "compare.arms", "generator": "generator.name", "times": "draw.times"}
+"""Settings that ``--set`` may give in place of an option; a run takes only one of the two."""
+
+_Pairs = tuple[tuple[str, str], ...]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class RunCommand:
+    """How a run was started.
+
+    Attributes:
+        data: its images, as typed; :data:`ANY_DATA` if the results do not tell the command that read them, as
+            after ``understudy gap RUN`` and for runs started from Python.
+        options: pairs of a name in :data:`KEPT` and its value, in the order in which they were typed.
+        out: the folder that the command named or made; :data:`ANY_FOLDER` if unknown.
+        is_one_of_many: whether the run is part of a study, or of a run with ``--repeats``.
+    """
+
+    data: str = ANY_DATA
+    options: _Pairs = ()
+    out: str = ANY_FOLDER
+    is_one_of_many: bool = False
+
+    @classmethod
+    def of(cls, results: Mapping[str, Any]) -> Self:
+        """Read the command in ``results.json``.
+
+        Args:
+            results: content of the file; only ``environment.command`` and ``data.source`` are used.
+        """
+        command, options = _parsed(str(results.get("environment", {}).get("command", "")))
+        if command[:1] and command[0] in _MANY_RUNS:
+            return cls(is_one_of_many=True)
+        if len(command) != 2 or command[0] not in _MAKES_A_RUN:
+            return cls()
+        data, given = command[1], dict(options)
+        if data != results["data"]["source"]:  # the folder of a run, which was continued
+            return cls(out=data)
+        name = PurePath(data).stem.strip(".")
+        # The preset thorough repeats runs too, see `understudy.recipes.REPEATS`.
+        repeats = given.get("repeats", "5" if given.get("preset") == "thorough" else "1")
+        return cls(
+            data=data,
+            options=tuple((name, value) for name, value in options if name in KEPT),
+            out=given.get("out") or (f"runs/{name}" if name else ANY_FOLDER),
+            is_one_of_many=repeats != "1",
+        )
+
+    @property
+    def folder(self) -> str:
+        """The folder of the run itself; :data:`ANY_FOLDER` if unknown."""
+        return ANY_FOLDER if self.is_one_of_many else self.out.rstrip("/") or "/"
+
+    def value_of(self, name: str) -> str:
+        """The last value of an option, or of a setting (``draw.times``) in ``--set``; empty if not given."""
+        settings = (value.partition("=") for option, value in self.options if option == "set")
+        return (dict(self.options) | {key: value for key, _, value in settings}).get(name, "")
+
+    def again(self, ending: str, changed: Mapping[str, str], *, leave_out: Collection[str] = ()) -> str:
+        """The line of the shell that starts a new run of the same images, with some options changed.
+
+        Args:
+            ending: of its folder, which begins like that of this run.
+            changed: values by name of an option (``repeats``) or a setting (``curate.firewall``).
+            leave_out: options and sections of settings (``draw``) that the new run does without.
+        """
+        gone = {*changed, *leave_out}
+        gone |= {_SETTING_OF[name] for name in gone if name in _SETTING_OF}
+        words = _words(pair for pair in self.options if not _is_about(pair, gone))
+        for name, value in changed.items():
+            words += ["--set", f"{name}={value}"] if "." in name else [f"--{name}", value]
+        return _line("run", self.data, [*words, "--out", f"{self.out.rstrip('/')}-{ending}"])
+
+    def on_run(self, command: str, *words: str) -> str:
+        """The line of the shell that calls a command on this run."""
+        return _line(command, self.folder, words)
+
+
+def _line(command: str, argument: str, words: Sequence[str]) -> str:
+    ordered = [*words, "--", argument] if argument.startswith("-") else [argument, *words]
+    return shlex.join(["understudy", command, *ordered])
+
+
+def _is_about(pair: tuple[str, str], names: Collection[str]) -> bool:
+    """Whether an option is among the names, or sets one of them, or a setting of one of these sections."""
+    name, value = pair
+    key = value.partition("=")[0]
+    return name in names or (name == "set" and (key in names or key.partition(".")[0] in names))
+
+
+def _words(pairs: Iterable[tuple[str, str]]) -> list[str]:
+    words = []
+    for name, value in pairs:
+        words += [f"--{name}"] if name in FLAGS else [f"--{name}", value]
+    return words
+
+
+def _parsed(line: str) -> tuple[list[str], _Pairs]:
+    """Command and arguments, and options with their values; both empty for a line of another program."""
+    try:
+        words = shlex.split(line)
+    except ValueError:  # an open quote
+        return [], ()
+    if words[:1] != ["understudy"]:
+        return [], ()
+    return _arguments_and_options(words[1:])
+
+
+def _arguments_and_options(words: Sequence[str]) -> tuple[list[str], _Pairs]:
+    arguments, options, rest = list[str](), list[tuple[str, str]](), iter(words)
+    for word in rest:
+        if word == "--":
+            arguments += rest
+        elif not word.startswith("--"):
+            arguments.append(word)
+        else:
+            name, has_value, value = word[2:].partition("=")
+            options.append((name, value if has_value or name in FLAGS else next(rest, "")))
+    return arguments, tuple(options)
