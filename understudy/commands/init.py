@@ -174,14 +174,12 @@ class _Choices:
         for section in (name for name, field in Settings.model_fields.items() if section_in(field)):
             for key in values[section]:
                 name = f"{section}.{key}"
-                is_named = name in ("data.source", "generator.name")
-                is_live = is_named or name in self.given | self.found
-                if not is_live and name in (*_LOOKED_AT, *_OFTEN_CHANGED) and self._has_effect(name):
-                    is_live = name in _LOOKED_AT
-                elif not is_live:
-                    continue
-                value = self._placed(name, values[section][key])
-                yield _Choice(section, key, value, self._reason(name), is_live)
+                is_live = name in self.given or (
+                    name in {"generator.name", *_LOOKED_AT, *self.found} and self._has_effect(name)
+                )
+                if is_live or (name in _OFTEN_CHANGED and self._has_effect(name)):
+                    value = self._placed(name, values[section][key])
+                    yield _Choice(section, key, value, self._reason(name), is_live)
 
     def value(self, name: str) -> Any:
         return attrgetter(name)(self.settings)

@@ -6,11 +6,12 @@ import base64
 import html
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from rich.console import Console, RenderableType
+from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from understudy.data.contact_sheet import MOST_CLASSES
@@ -33,16 +34,16 @@ class StageResult:
     Attributes:
         stage: its name.
         content: the record of the stage; of the stage ``report``, the content of ``results.json``.
-        shown: lines and tables.
+        shown: sentences, tables, and paths, which stay on one line so that they can be copied.
         picture: file with some images; None without.
         figure: SVG; empty without.
     """
 
     stage: str
     content: Mapping[str, Any]
-    shown: Sequence[RenderableType]
+    shown: Sequence[str | Path | Table]
     picture: Path | None = None
-    figure: str = field(default="")
+    figure: str = ""
 
     def __repr__(self) -> str:
         return self._printed().export_text().rstrip("\n")
@@ -61,7 +62,8 @@ class StageResult:
             record=True, width=_COLUMNS, file=io.StringIO(), force_jupyter=False, force_terminal=False
         )
         for each in self.shown:
-            console.print(Text(each) if isinstance(each, str) else each)
+            is_table = isinstance(each, Table)
+            console.print(each if is_table else Text(str(each)), soft_wrap=isinstance(each, Path))
         return console
 
 
@@ -90,18 +92,16 @@ def _of_adapt(record: dict[str, Any], folder: RunFolder) -> StageResult:
 
 
 def _of_draw(record: dict[str, Any], folder: RunFolder) -> StageResult:
-    shown, picture = _samples(folder)
-    return StageResult(
-        stage="draw", content=record, shown=[f"draw: {record['images']:,} images{shown}"], picture=picture
-    )
+    picture = _samples(folder)
+    shown = [f"draw: {record['images']:,} images", *_about(picture)]
+    return StageResult(stage="draw", content=record, shown=shown, picture=picture)
 
 
 def _of_curate(record: dict[str, Any], folder: RunFolder) -> StageResult:
-    counts, (shown, picture) = record["curation"], _samples(folder)
-    lines = [f"curate: kept {counts['kept']:,} of {counts['drawn']:,} drawn images{shown}"]
-    if counts["problem"] is not None:
-        lines.append(counts["problem"])
-    return StageResult(stage="curate", content=record, shown=lines, picture=picture)
+    counts, picture = record["curation"], _samples(folder)
+    shown: list[str | Path | Table] = [f"curate: kept {counts['kept']:,} of {counts['drawn']:,} drawn images"]
+    shown += [] if counts["problem"] is None else [counts["problem"]]
+    return StageResult(stage="curate", content=record, shown=[*shown, *_about(picture)], picture=picture)
 
 
 def _of_compare(record: dict[str, Any], folder: RunFolder) -> StageResult:
@@ -112,16 +112,18 @@ def _of_compare(record: dict[str, Any], folder: RunFolder) -> StageResult:
 
 def _of_report(folder: RunFolder) -> StageResult:
     results = finished_results(folder)
-    pages = f"{folder.path / 'report.html'}  {folder.path / 'results.json'}"
-    shown = [summary_table(results), results["verdict"]["sentence"], pages]
+    pages = [folder.path / name for name in ("report.html", "results.json")]
+    shown = [summary_table(results), results["verdict"]["sentence"], *pages]
     return StageResult(stage="report", content=results, shown=shown)
 
 
-def _samples(folder: RunFolder) -> tuple[str, Path | None]:
-    """The picture with some images, and words about it."""
+def _samples(folder: RunFolder) -> Path | None:
+    """The picture with some images, if there is one."""
     path = folder.path / "synthetic" / "samples.png"
-    if not path.is_file():
-        return "", None
-    classes = (folder.record("load") or {}).get("classes", [])
-    first = f", the first {MOST_CLASSES}" if len(classes) > MOST_CLASSES else ""
-    return f"; some below real ones, a column for each class{first}: {path}", path
+    return path if path.is_file() else None
+
+
+def _about(picture: Path | None) -> list[str | Path]:
+    if picture is None:
+        return []
+    return [f"real images above synthetic ones, a column per class (at most {MOST_CLASSES}):", picture]

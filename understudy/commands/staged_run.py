@@ -17,7 +17,8 @@ from understudy.core.progress import Observer
 from understudy.generators.silence import no_progress_bars
 from understudy.pipeline.folder import RunFolder
 from understudy.pipeline.run import STAGE_NAMES, run
-from understudy.settings import Settings
+from understudy.recipes import PRESETS, RECIPES
+from understudy.settings import Settings, build
 
 
 @final
@@ -129,4 +130,6 @@ def _chosen_with(options: Options, out: Path | None, sections: dict[str, Any]) -
     merged: dict[str, Any] = {}
     for layer in (options.sections, sections):
         merge(merged, layer)
+    if sections:  # a value in the place of a section would be replaced by what the options set there
+        build(PRESETS[options.preset], RECIPES[options.recipe], {"data": {"source": options.data}}, merged)
     return chosen.run_folder(replace(options, sections=merged), out)
