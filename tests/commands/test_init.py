@@ -32,6 +32,9 @@ def here(tmp_path, monkeypatch, pets, photographs):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(pets, tmp_path / "pets")
     shutil.copytree(photographs, tmp_path / "photos")
+    (tmp_path / "arms.yaml").write_text(
+        "mine: [{data: synthetic, steps: 4}, {data: real, learning_rate: 1e-5}]"
+    )
     return tmp_path
 
 
@@ -64,7 +67,7 @@ CASES = {
     "not adapted": ("pets", {"recipe": "vanilla"}),
     "printed": ("pets", {"generator": "glyphs"}),
     "machine": ("pets", {"threads": 1, "workers": 2, "skip_bad": True}),
-    "arms": ("pets", {"arms": "real,mixed@refresh"}),
+    "arms": ("pets", {"arms": "real,mixed@refresh", "arms_file": Path("arms.yaml")}),
     "texts": (
         "pets",
         {
@@ -81,7 +84,7 @@ CASES = {
             "override": [
                 "draw.guidance_scale=2",
                 "draw.negative_prompt=''",
-                "compare.own_arms={a: [{data: real}]}",
+                "data.class_names=null",
             ]
         },
     ),
@@ -151,11 +154,11 @@ def test_every_choice_has_its_reason(here):
     assert "  backbone: photo  # a network that knows photographs (ImageNet)" in lines
     assert "seed: 2  # of every random choice" in lines
     assert "  # times: 1.0  # the default: synthetic images per real image" in lines
-    assert line_of(lines, "source") == "source: photos  # 2 classes; images: 4 train, 2 val, 2 test"
+    assert line_of(lines, "source") == "source: photos  # 2 classes; images: 2 train, 2 val, 2 test"
     assert all("  # " in line for line in lines if ": " in line and not line.startswith("#"))
     assert all(line.startswith("# ") or line == "#" for line in lines[: lines.index("")])
     head = " ".join(line.removeprefix("# ") for line in lines[: lines.index("")])
-    assert "written by 'understudy init photos --generator class_conditional --preset quick --seed 2'" in head
+    assert "written by 'understudy init photos --preset quick --generator class_conditional --seed 2'" in head
     assert "photographs, 140 pixels on the shorter side (median)" in head
     assert "The run draws 200 synthetic images" in head
 
@@ -269,7 +272,7 @@ def test_a_wrong_command_is_refused_and_nothing_written(words, message, here, un
     code, _, errors = understudy(*words.split())
     assert code == 2
     assert message in errors
-    assert sorted(path.name for path in here.iterdir()) == ["pets", "photos", "run"]
+    assert sorted(path.name for path in here.iterdir()) == ["arms.yaml", "pets", "photos", "run"]
 
 
 @pytest.mark.slow

@@ -262,7 +262,8 @@ def _dumped(value: Any, **how: Any) -> str:
 
 def _comment(text: str) -> list[str]:
     """Lines of a comment."""
-    return [f"# {line}" for line in textwrap.wrap(_printable(text), _WIDTH)] or ["#"]
+    lines = textwrap.wrap(_printable(text), _WIDTH, break_on_hyphens=False, break_long_words=False)
+    return [f"# {line}" for line in lines] or ["#"]
 
 
 def _printable(text: str) -> str:
