@@ -213,6 +213,12 @@ def test_images_of_any_name_come_back(name, here):
         assert settings_of(options) == settings_of(options_of(name))
 
 
+def test_a_folder_named_like_a_generator_is_not_meant(here):
+    (here / "mini").mkdir()
+    _, options = written(options_of("pets"), "conf/understudy.yaml")
+    assert settings_of(options) == settings_of(options_of("pets"))
+
+
 def test_a_file_is_replaced_only_when_told(here):
     Path("mine.yaml").write_text("mine")
     for options in (options_of("digits"), replace(options_of("digits"), preset="quick")):

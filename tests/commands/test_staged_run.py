@@ -12,6 +12,7 @@ from tiny_job import SECTIONS, Listener, tiny_settings, tree
 import understudy
 from understudy.commands.chosen import settings_of
 from understudy.commands.options import Options
+from understudy.commands.stage_result import StageResult, result_of
 from understudy.core.errors import InputError
 from understudy.pipeline.folder import RunFolder
 
@@ -65,6 +66,34 @@ def test_each_verb_does_the_stages_up_to_its_own(pets, tiny_pipeline_folder, tmp
     assert repr(again.compare()) == repr(shown["compare"])
     assert tree(tmp_path / "run") == before, "everything is finished"
     assert "compare: finished earlier, kept" in listener.lines
+
+
+def test_results_of_a_finished_run_show_themselves(finished):
+    out, _ = finished
+    shown = {verb: result_of(verb, RunFolder.find(out)) for verb in VERBS}
+    assert {verb: len(shown_pictures(result)) for verb, result in shown.items()} == {
+        "adapt": 0,
+        "draw": 1,
+        "curate": 1,
+        "compare": 0,
+        "report": 0,
+    }
+    assert "6 images" in repr(shown["draw"])
+    assert "difference to real, points" in repr(shown["compare"])
+    assert repr(shown["report"]).splitlines()[-1] == str(out / "results.json"), "a path is not broken"
+
+
+def test_results_of_runs_of_earlier_versions_show_themselves():
+    old = RunFolder.find(Path(__file__).parent.parent / "fixtures" / "run-0.1.0" / "run")
+    for verb in VERBS:
+        assert repr(result_of(verb, old))
+        assert result_of(verb, old)._repr_html_().startswith("<pre")
+
+
+def test_names_are_no_markup():
+    result = StageResult(stage="draw", content={}, shown=["[bold]<b>cat</b>"])
+    assert repr(result) == "[bold]<b>cat</b>"
+    assert "[bold]&lt;b&gt;cat&lt;/b&gt;" in result._repr_html_()
 
 
 def test_settings_are_those_of_the_command_line(here, photographs):

@@ -17,7 +17,7 @@ from understudy.commands import chosen
 from understudy.commands.image_defaults import IMAGE_REASONS
 from understudy.commands.options import Options
 from understudy.commands.pipeline_defaults import PIPELINE_REASONS
-from understudy.commands.settings_file import NAMES_OR_PATHS, SUFFIXES
+from understudy.commands.settings_file import NAMES_OR_PATHS, SUFFIXES, is_known
 from understudy.commands.validate import Checked, validate
 from understudy.core.config import facts_of, flatten, given_names, holds_paths, owner_of, section_in
 from understudy.core.errors import InputError
@@ -196,7 +196,7 @@ class _Choices:
         if name in self.given:
             return "as given"
         if name in self.found:
-            return (IMAGE_REASONS | PIPELINE_REASONS)[name].format(side=self.checked.look.side)
+            return (IMAGE_REASONS | PIPELINE_REASONS)[name]
         for bundle, layer in self.bundles.items():
             if name in map(_two, flatten(layer)):
                 return f"of {bundle}"
@@ -217,7 +217,8 @@ class _Choices:
         section, key = name.split(".")
         if holds_paths(owner_of(Settings, name)[1]):
             return _each_beside(value, self.folder)
-        is_path = key in NAMES_OR_PATHS.get(section, ()) and value is not None and os.path.exists(value)
+        is_text = key in NAMES_OR_PATHS.get(section, ()) and value is not None
+        is_path = is_text and not is_known(name, value) and os.path.exists(value)
         return _beside(value, self.folder) if is_path else value
 
 
@@ -239,7 +240,7 @@ def _beside(value: str, folder: Path) -> str:
     if folder == Path() or os.path.isabs(value):
         return value
     path = os.path.relpath(os.path.realpath(value), os.path.realpath(folder))
-    return f"./{path}" if path in SOURCES or path in GENERATORS else path
+    return f"./{path}" if path in SOURCES or path in GENERATORS else path  # a folder of that name
 
 
 def _line(name: str, value: Any, reason: str) -> str:

@@ -155,9 +155,8 @@ def _name_or_path(setting: str, value: str, folder: Path) -> str:
     Raises:
         InputError: if the path leads to something from the working directory only.
     """
-    is_source = setting == "data.source"
     path = _beside(value, folder)
-    if value in (SOURCES if is_source else GENERATORS):
+    if is_known(setting, value):
         return value
     if os.path.exists(path):
         return path
@@ -166,7 +165,12 @@ def _name_or_path(setting: str, value: str, folder: Path) -> str:
             f"{setting} must be relative to the folder of this file, but nothing is at {path}, only at "
             f"{value}: write {os.path.relpath(value, folder)}"
         )
-    return path if is_source and not SOURCES["hub"].accepts(value) else value
+    return path if setting == "data.source" and not SOURCES["hub"].accepts(value) else value
+
+
+def is_known(setting: str, value: str) -> bool:
+    """Whether a setting that is a name or a path has a name that comes with the package."""
+    return value in (SOURCES if setting == "data.source" else GENERATORS)
 
 
 def _beside(value: str, folder: Path) -> str:
