@@ -27,6 +27,7 @@ OPTIONS = {
 PRINTED_BY = {
     "commands/compare_runs.py": ["compare-runs"],
     "commands/export.py": ["export"],
+    "commands/init.py": ["init"],
     "commands/preview.py": ["preview"],
     "commands/study.py": ["study"],
     "commands/study_folder.py": ["study"],
