@@ -6,7 +6,6 @@ import os
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from operator import attrgetter
 from pathlib import Path
 from typing import Any, final
 
@@ -19,7 +18,7 @@ from understudy.commands.options import Options
 from understudy.commands.pipeline_defaults import PIPELINE_REASONS
 from understudy.commands.settings_file import NAMES_OR_PATHS, SUFFIXES, is_known
 from understudy.commands.validate import Checked, validate
-from understudy.core.config import facts_of, flatten, given_names, holds_paths, owner_of, section_in
+from understudy.core.config import facts_of, given_names, holds_paths, owner_of, section_in
 from understudy.core.errors import InputError
 from understudy.core.files import check_replaceable, write_text
 from understudy.core.progress import Observer
@@ -181,9 +180,6 @@ class _Choices:
                     value = self._placed(name, values[section][key])
                     yield _Choice(section, key, value, self._reason(name), is_live)
 
-    def value(self, name: str) -> Any:
-        return attrgetter(name)(self.settings)
-
     def _has_effect(self, name: str) -> bool:
         needs = facts_of(owner_of(Settings, name)[1]).needs
         return all(need.holds(self.settings) for need in needs)
@@ -198,7 +194,7 @@ class _Choices:
         if name in self.found:
             return (IMAGE_REASONS | PIPELINE_REASONS)[name]
         for bundle, layer in self.bundles.items():
-            if name in map(_two, flatten(layer)):
+            if name in map(_two, given_names(layer)):
                 return f"of {bundle}"
         if name in _OFTEN_CHANGED:
             return _OFTEN_CHANGED[name].format(summary=self._summary(name))
@@ -209,7 +205,8 @@ class _Choices:
 
     def _summary(self, name: str) -> str:
         """What a registry says about the value; empty if it is in none."""
-        known, value = _REGISTRIES.get(name), self.value(name)
+        section, key = name.split(".")
+        known, value = _REGISTRIES.get(name), getattr(getattr(self.settings, section), key)
         return known.summary(value) if known is not None and value in known else ""
 
     def _placed(self, name: str, value: Any) -> Any:
