@@ -28,7 +28,8 @@ _SETTINGS_INTRO = """# Settings
 
 <!-- Written by docs/generate.py from understudy/*/settings.py. Do not edit this page: run `make docs`. -->
 
-Every setting of a run, by section. Set one with `--set draw.times=5`, or start from a preset or recipe, which
+Every setting of a run, by section. Set one with `--set draw.times=5` or in [a settings
+file](concepts.md#a-settings-file), which `understudy init` writes, or start from a preset or recipe, which
 set several: see `understudy list presets` and `understudy list recipes`. Defaults are written as in JSON;
 `null` means not set.
 

@@ -10,7 +10,9 @@ from understudy import cli  # before torch, so that torch's threads wait passive
 import hypothesis
 import pytest
 import torch
+from PIL import Image
 from pipeline_copies import Copies
+from sklearn.datasets import load_sample_image
 from tiny import save_tiny_pipeline, two_classes
 from tiny_job import STUDY_FIGURES, Listener, real_page, tiny_settings, write_pets, write_plain_report
 
@@ -70,6 +72,18 @@ def tiny_pipeline_folder(tmp_path_factory):
 def pets(tmp_path_factory):
     """Twelve cats and twelve dogs in class folders. Tests only read or copy them."""
     return write_pets(tmp_path_factory.mktemp("source") / "pets")
+
+
+@pytest.fixture(scope="session")
+def photographs(tmp_path_factory):
+    """Six pieces of two photographs, in class folders. Tests only read or copy them."""
+    folder = tmp_path_factory.mktemp("photographs")
+    for name in ("china", "flower"):
+        (folder / name).mkdir()
+        whole = Image.fromarray(load_sample_image(f"{name}.jpg"))
+        for index in range(3):
+            whole.crop((90 * index, 0, 90 * index + 250, 140)).save(folder / name / f"{index}.png")
+    return folder
 
 
 @pytest.fixture(scope="module")

@@ -28,6 +28,7 @@ from understudy.data.labelled_set import LabelledSet
 from understudy.pipeline.folder import RunFolder
 
 COMMANDS = (
+    "init",
     "run",
     "adapt",
     "draw",
@@ -508,6 +509,7 @@ def test_help_of_every_command(command, understudy):
         "compare-runs": ("A", "B", "--to"),
         "list": ("KIND",),
         "validate": JOB_OPTIONS,
+        "init": (*JOB_OPTIONS, "--to", "--overwrite"),
     }
     assert code == 0
     assert [option for option in wanted.get(command, (*JOB_OPTIONS, "--device")) if option not in out] == []

@@ -13,6 +13,7 @@ from understudy.pipeline.folder import RunFolder
 EXAMPLES = Path(__file__).parent.parent / "examples"
 QUICKSTART = EXAMPLES / "quickstart.py"
 PHOTOGRAPHS = EXAMPLES / "photographs.py"
+STAGES = EXAMPLES / "stages.py"
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +54,23 @@ def test_photographs_run_from_a_folder_to_a_report(tiny_pipeline_folder, tmp_pat
     assert stored.adapt.augmentation == "affine"  # of the test; without it that of photographs
     chosen = defaults_for(str(tmp_path / "pets"), generator=str(tiny_pipeline_folder))
     assert chosen["adapt"]["augmentation"] == "flip-crop"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("plain_report")
+def test_stages_show_what_they_made(tmp_path, capsys):
+    """As it stands, but for a handful of steps and images."""
+    sections = SECTIONS | {"draw": {"per_class": 3, "steps": 2}, "compare": SECTIONS["compare"] | BUNDLED}
+    this = runpy.run_path(str(STAGES))["main"](tmp_path / "run", **sections | {"data": {"shots": 1}})
+    printed = capsys.readouterr().out
+    assert "draw: 30 images" in printed
+    assert "difference to real, points" in printed
+    assert str(tmp_path / "run" / "report.html") in printed
+    assert repr(this).endswith("compare, report")
+
+
+def test_stages_are_short():
+    assert len([line for line in STAGES.read_text().splitlines() if line.strip()]) <= 25
 
 
 def test_photographs_are_short():

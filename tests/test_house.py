@@ -41,7 +41,7 @@ HEAVY = {
 """Libraries that take long to import: a function may import them when it is called, with a comment that says
 why.
 """
-LATE = ("cli.py", "generators/load.py")
+LATE = ("cli.py", "commands/options.py", "generators/load.py")
 """Files that import other files of the package inside functions, so that `--help` and `list` answer at once.
 """
 RANK = {name: rank for rank, group in enumerate(ORDER.split(" < ")) for name in group.split(", ")}

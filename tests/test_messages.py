@@ -33,6 +33,7 @@ PRINTED_BY = {
     "commands/export_predictions.py": ["export"],
     "core/hub_upload.py": ["export"],
     "training/onnx_file.py": ["export"],
+    "commands/init.py": ["init"],
     "commands/preview.py": ["preview"],
     "commands/study.py": ["study"],
     "commands/study_folder.py": ["study"],

@@ -9,6 +9,7 @@ from understudy.core.threads import wait_passively
 
 if TYPE_CHECKING:
     from understudy.commands.defaults import defaults_for
+    from understudy.commands.staged_run import StagedRun
     from understudy.commands.study import run_study
     from understudy.commands.time_limit import fit_to_time
     from understudy.core.errors import InputError
@@ -30,6 +31,7 @@ _PUBLIC = {
     "InputError": "core.errors",
     "LabelledSet": "data.labelled_set",
     "Settings": "settings",
+    "StagedRun": "commands.staged_run",
     "TrainedClassifier": "training.classifier",
     "build": "settings",
     "defaults_for": "commands.defaults",
@@ -46,6 +48,7 @@ __all__ = [
     "InputError",
     "LabelledSet",
     "Settings",
+    "StagedRun",
     "TrainedClassifier",
     "build",
     "defaults_for",

@@ -185,13 +185,7 @@ def gap(
 def evaluate(
     options: Options,
     place: Place,
-    test: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="further test set with labels of some or all classes; may be repeated",
-            metavar="NAME=PATH",
-        ),
-    ] = None,
+    test: typed.Tests = None,
     corruptions: typed.Corruptions = None,
 ) -> None:
     """Test every arm on corrupted images and further test sets.
@@ -258,14 +252,8 @@ def report(folder: RunPath) -> None:
 def make_study(
     options: Options,
     place: Place,
-    kind: Annotated[
-        str,
-        typer.Argument(
-            help="what varies: volume, guidance, shots, steps, prompts, or nothing (repeats)", metavar="KIND"
-        ),
-    ],
-    points: typed.Points = None,
-    repeats: Annotated[int, typed.whole_number(help="runs of each point")] = 3,
+    kind: typed.Kind,
+    variation: typed.Variation,
 ) -> None:
     """Repeat the whole run while one setting varies.
 
@@ -286,8 +274,8 @@ def make_study(
         settings,
         folder,
         device=place.device,
-        points=None if points is None else points.split(","),
-        repeats=repeats,
+        points=None if variation.points is None else variation.points.split(","),
+        repeats=variation.repeats,
         overrides=overrides,
     )
 
@@ -313,6 +301,26 @@ def bakeoff(options: Options, place: Place, contest: typed.Contest) -> None:
         repeats=contest.repeats,
         **chosen.used(arms=chosen.arms_of(options)),
     )
+
+
+@app.command("init")
+@takes_options
+def init_settings(
+    options: Options, to: typed.Target = Path("understudy.yaml"), overwrite: typed.Overwrite = False
+) -> None:
+    """Look at the images, and write a settings file that gives the reason for each choice.
+
+    The file takes the place of DATA in other commands: edit it, then give it to preview and run.
+    """
+    from understudy.commands import chosen, init, printing
+
+    chosen.check_not_a_run(options)
+    checked = init.write_settings_file(options, to, overwrite=overwrite, observer=printing.progress())
+    printing.say(f"{options.data}: {checked.words}; {checked.counted}")
+    for line in checked.sentences:
+        printing.say(line)
+    printing.say(f"wrote {to}", is_path=True)
+    printing.say(f"next: {chosen.command_on('preview', to)}", is_path=True)
 
 
 @app.command()
@@ -393,11 +401,9 @@ def export(folder: RunPath, asked: typed.Export, override: typed.Licences = None
 
 @app.command("compare-runs")
 def compare_two_runs(
-    a: Annotated[Path, typer.Argument(help="folder of a finished run", metavar="A")],
-    b: Annotated[Path, typer.Argument(help="folder of a second run with the same classes", metavar="B")],
-    to: Annotated[
-        Path | None, typer.Option(help="also write a page, such as compare.html", metavar="FILE")
-    ] = None,
+    a: typed.FirstRun,
+    b: typed.SecondRun,
+    to: typed.Page = None,
 ) -> None:
     """Compare two runs: settings, data, accuracy, fidelity, cost."""
     from understudy.commands import printing
@@ -417,14 +423,7 @@ def compare_two_runs(
 
 
 @app.command("list")
-def list_names(
-    kind: Annotated[
-        str | None,
-        typer.Argument(
-            help="recipes, presets, arms, backbones, generators, ... [default: all]", metavar="KIND"
-        ),
-    ] = None,
-) -> None:
+def list_names(kind: typed.KindOfName = None) -> None:
     """List the names that settings accept, each with a summary."""
     from understudy.commands import printing
     from understudy.commands.names import tables

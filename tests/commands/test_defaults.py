@@ -22,17 +22,6 @@ from understudy.recipes import RECIPES
 from understudy.settings import build, to_yaml
 
 
-@pytest.fixture(scope="module")
-def photographs(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("photographs")
-    for name in ("china", "flower"):
-        (folder / name).mkdir()
-        whole = Image.fromarray(load_sample_image(f"{name}.jpg"))
-        for index in range(3):
-            whole.crop((90 * index, 0, 90 * index + 250, 140)).save(folder / name / f"{index}.png")
-    return folder
-
-
 def _layers(source, **sections):
     return [{"data": {"source": str(source)}}, sections]
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Sequence
+from collections import ChainMap
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,12 @@ def command_with(command: str, options: Options, **further: object) -> str:
     for name, value in (given | used(**further)).items():
         for each in () if name == "data" else value if isinstance(value, list) else (value,):
             words += [_as_option(name), *([str(each)] * (each is not True))]
-    ordered = [*words, "--", options.data] if options.data.startswith("-") else [options.data, *words]
+    return command_on(command, options.settings_file or options.data, *words)
+
+
+def command_on(command: str, data: str | Path, *words: str) -> str:
+    """The line of the shell that calls a command with DATA and options."""
+    ordered = [*words, "--", str(data)] if str(data).startswith("-") else [str(data), *words]
     return shlex.join(["understudy", command, *ordered])
 
 
@@ -80,7 +86,9 @@ def settings_of(
     varied: Collection[str] = (),
     folder: Path | None = None,
 ) -> Settings:
-    """Merge defaults for images and generator, preset, recipe, options, ``--set``, ``added``; later ones win.
+    """Merge defaults for images and generator, preset, recipe, settings file, options, ``--set``, ``added``.
+
+    Later ones win.
 
     Args:
         options: of the command line.
@@ -94,21 +102,29 @@ def settings_of(
     check_contradictions(overrides, added or {})
     if not options.data.strip():
         raise InputError("DATA must not be empty: give a folder, a file or a name, such as digits")
-    layers = (PRESETS[options.preset], RECIPES[options.recipe], _chosen(options), *overrides, added or {})
-    settings = with_defaults(layers, folder)
-    given = given_names(*overrides)
+    settings = with_defaults([*layers_of(options), added or {}], folder)
+    given = given_names(options.sections, *overrides)
     given += ["draw.times"] if options.times is not None else []
     given += [f"compute.{name}" for name in _COMPUTE if getattr(options, name) is not None]
     check_effect(settings, given, varied=varied)
     return settings
 
 
+def layers_of(options: Options) -> list[Mapping[str, Any]]:
+    """Nested settings from all that the user chose, of which later ones win."""
+    return [PRESETS[options.preset], *_layers_without_preset(options)]
+
+
+def _layers_without_preset(options: Options) -> list[Mapping[str, Any]]:
+    return [RECIPES[options.recipe], options.sections, _chosen(options), *overrides_of(options)]
+
+
 def arms_of(options: Options) -> tuple[str, ...] | None:
     """The arms that the user gave in any way; None if they are those of preset and recipe."""
     is_option = options.arms is not None or options.arms_file is not None
-    if not is_option and "compare.arms" not in given_names(*overrides_of(options)):
+    if not is_option and "compare.arms" not in given_names(options.sections, *overrides_of(options)):
         return None
-    return build(RECIPES[options.recipe], _chosen(options), *overrides_of(options)).compare.arms
+    return build(*_layers_without_preset(options)).compare.arms
 
 
 def run_folder(
@@ -117,7 +133,7 @@ def run_folder(
     """Folder and settings of a new run, or of the run in DATA, with the settings of the command."""
     folder = Path(options.data)
     if not RunFolder.is_run(folder):
-        place = out or _default_folder(options)
+        place = out or default_folder(options)
         return place, settings_of(options, added, folder=place)
     refused = [_as_option(name) for name in Options.__annotations__ if name in options.given - _ON_A_RUN]
     refused += ["--out"] * (out is not None)
@@ -146,7 +162,7 @@ def time_limit(options: Options, text: str | None, repeats: int) -> TimeLimit | 
             f"{options.data} is a run, which keeps its settings: leave out --time-limit, or start a new run "
             "with images as DATA"
         )
-    given = given_names(*overrides_of(options))
+    given = given_names(options.sections, *overrides_of(options))
     given += ["draw.times", "draw.min_per_class"] if options.times is not None else []
     try:
         return TimeLimit(seconds=read_duration(text), given=given, repeats=repeats)
@@ -163,7 +179,7 @@ def whole_runs(options: Options, out: Path | None, repeats: int | None) -> int:
         InputError: if the number is not from 1 to 1,000, or a single run has the place of several.
     """
     if repeats is None:
-        places = (Path(options.data), out or _default_folder(options))
+        places = (Path(options.data), out or default_folder(options))
         return 1 if any(map(RunFolder.is_run, places)) else REPEATS.get(options.preset, 1)
     check_repeats(repeats, "--repeats")
     for place in (Path(options.data), *([] if out is None else [out])):
@@ -182,7 +198,7 @@ def study_folder(options: Options, place: Place, kind: str) -> Path:
     Raises:
         InputError: if it does not fit ``--resume``.
     """
-    folder = place.out or _default_folder(options, f"-{kind}")
+    folder = place.out or default_folder(options, f"-{kind}")
     exists = (folder / "study.yaml").is_file()
     if place.resume is ResumeOption.NEVER and exists:
         raise InputError(
@@ -196,7 +212,8 @@ def study_folder(options: Options, place: Place, kind: str) -> Path:
     return folder
 
 
-def _default_folder(options: Options, ending: str = "") -> Path:
+def default_folder(options: Options, ending: str = "") -> Path:
+    """The folder of a run or a study of DATA, unless ``--out`` gives another."""
     return Path("runs") / f"{Path(options.data).resolve().stem}{ending}"
 
 
@@ -220,17 +237,17 @@ def _chosen(options: Options) -> dict[str, Any]:
         compare["arms"] = names(options.arms)
     if options.arms_file is not None:
         compare["own_arms"] = read_arms(options.arms_file)
-        beside = compare.get("arms") or RECIPES[options.recipe].get("compare", {}).get("arms", DEFAULT_ARMS)
+        earlier = ChainMap(
+            *(layer.get("compare", {}) for layer in (options.sections, RECIPES[options.recipe]))
+        )
+        beside = compare.get("arms") or earlier.get("arms", DEFAULT_ARMS)
         compare["arms"] = list(dict.fromkeys([*beside, *compare["own_arms"]]))
-    data = {
-        "source": options.data,
-        "shots": options.shots,
-        "class_names": options.class_names,
-        "skip_bad": options.skip_bad,
-    }
+    data = {"source": options.data, **used(shots=options.shots, class_names=options.class_names)}
+    data |= {"skip_bad": True} if options.skip_bad else {}
     generator = {} if options.generator is None else {"name": at_home(options.generator)}
-    chosen: dict[str, Any] = {"seed": options.seed, "data": data, "generator": generator, "compare": compare}
-    chosen |= _compute(options)
+    chosen: dict[str, Any] = {"data": data, "generator": generator, "compare": compare, **_compute(options)}
+    if options.seed or "seed" in options.given:
+        chosen["seed"] = options.seed
     if options.times is not None:
         sizes = numbers(options.times, "--times", "1,2,5,10")
         chosen |= {"draw": {"times": sizes[0], "min_per_class": 1}}

@@ -71,7 +71,8 @@ def with_defaults(layers: Sequence[Mapping[str, Any]], folder: Path | None = Non
 
 
 def _generator_of(layers: Sequence[Mapping[str, Any]]) -> str:
-    names = [layer["generator"]["name"] for layer in layers if "name" in (layer.get("generator") or {})]
+    sections = [layer["generator"] for layer in layers if isinstance(layer.get("generator"), Mapping)]
+    names = [section["name"] for section in sections if "name" in section]
     return str(names[-1]) if names else "mini"
 
 

@@ -29,6 +29,15 @@ IMAGE_DEFAULTS: dict[str, dict[str, tuple[object, ...]]] = {
     "generator": {name: (value,) for name, value in _FROM_SCRATCH.items()},
 }
 """By section and setting, the values that are defaults for some images."""
+IMAGE_REASONS = {
+    "adapt.augmentation": "photographs: mirroring and moving them is safe",
+    "compare.augmentation": "photographs: mirroring and moving them is safe",
+    "compare.backbone": "a network that knows photographs (ImageNet)",
+    "compare.resolution": "the size of that network nearest to the images",
+    "generator.resolution": "at least half of the images have as many pixels",
+    "generator.patch": "with twice the pixels, a step takes as long as with 32",
+}
+"""Why, by dotted name."""
 
 
 def image_defaults(data: DataSettings, *, generator: str = "mini") -> dict[str, Any]:

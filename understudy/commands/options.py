@@ -1,10 +1,10 @@
-"""The options that settings are made from. This file imports only what ``--help`` needs."""
+"""The options that settings are made from. ``--help`` imports this file, so it needs little."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass, is_dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, is_dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, final, get_type_hints
@@ -96,9 +96,26 @@ Licences = Annotated[
         metavar="KEY=VALUE",
     ),
 ]
-Points = Annotated[
+Kind = Annotated[
+    str,
+    typer.Argument(
+        help="what varies: volume, guidance, shots, steps, prompts, or nothing (repeats)", metavar="KIND"
+    ),
+]
+Target = Annotated[Path, typer.Option(help="settings file to write", metavar="FILE")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace the file if it exists")]
+KindOfName = Annotated[
     str | None,
-    typer.Option(help="values to try, comma-separated; you can add more later", metavar="A,B,..."),
+    typer.Argument(help="recipes, presets, arms, backbones, generators, ... [default: all]", metavar="KIND"),
+]
+FirstRun = Annotated[Path, typer.Argument(help="folder of a finished run", metavar="A")]
+SecondRun = Annotated[Path, typer.Argument(help="folder of a second run with the same classes", metavar="B")]
+Page = Annotated[Path | None, typer.Option(help="also write a page, such as compare.html", metavar="FILE")]
+Tests = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="further test set with labels of some or all classes; may be repeated", metavar="NAME=PATH"
+    ),
 ]
 Strengths = Annotated[
     str | None,
@@ -137,7 +154,8 @@ class Options:
     data: Annotated[
         str,
         typer.Argument(
-            help=f"{_SOURCES}; commands that run stages can also continue a run, given its folder",
+            help=f"{_SOURCES}; or a YAML file of settings, as 'understudy init' writes it; commands that run "
+            "stages can also continue a run, given its folder",
             metavar="DATA",
         ),
     ]
@@ -206,8 +224,13 @@ class Options:
         typer.Option(help="address of a Ray cluster [default: RAY_ADDRESS, else this machine]"),
     ] = None
 
+    # These are not options.
     given: frozenset[str] = frozenset()
-    """Names of the options that the user gave; not itself an option."""
+    """Names of the options that the user gave."""
+    settings_file: str = ""
+    """The settings file that was given as DATA, which now names the images; empty if there was none."""
+    sections: Mapping[str, Any] = field(default_factory=dict)
+    """Nested settings from this file; options and ``--set`` win over them."""
 
 
 @final
@@ -226,6 +249,18 @@ class Place:
             help="if --out holds a run: continue it (if-possible), require one (always), or refuse (never)"
         ),
     ] = ResumeOption.IF_POSSIBLE
+
+
+@final
+@dataclass(frozen=True)
+class Variation:
+    """The values that a study tries, and how often it tries each."""
+
+    points: Annotated[
+        str | None,
+        typer.Option(help="values to try, comma-separated; you can add more later", metavar="A,B,..."),
+    ] = None
+    repeats: Annotated[int, whole_number(help="runs of each point")] = 3
 
 
 @final
@@ -339,8 +374,10 @@ def takes_options(command: Callable[..., None]) -> Callable[..., None]:
         for name, options in groups.items():
             values[name] = hints[name](**{option.name: values.pop(option.name) for option in options})
         if "options" in groups:
+            from understudy.commands.settings_file import opened  # `--help` needs no settings
+
             known = written.intersection(Options.__annotations__)
-            values["options"] = replace(values["options"], given=known)
+            values["options"] = opened(replace(values["options"], given=known))
         command(**values)
 
     arguments = [one for one in further if isinstance(one.annotation.__metadata__[0], ArgumentInfo)]
@@ -353,6 +390,7 @@ def takes_options(command: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
+_NO_OPTIONS = ("given", "settings_file", "sections")
 _CONTEXT = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
 
 
@@ -360,7 +398,9 @@ def _fields(group: type) -> list[inspect.Parameter]:
     """The fields of a group that are options of the command line."""
     hints = get_type_hints(group, include_extras=True)
     parameters = inspect.signature(group).parameters
-    return [parameters[name].replace(annotation=hints[name]) for name in parameters if name != "given"]
+    return [
+        parameters[name].replace(annotation=hints[name]) for name in parameters if name not in _NO_OPTIONS
+    ]
 
 
 def _is_written(context: typer.Context, name: str) -> bool:

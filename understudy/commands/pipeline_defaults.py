@@ -17,6 +17,15 @@ PIPELINE_DEFAULTS: dict[str, dict[str, tuple[object]]] = {
     "draw": {"guidance_scale": (2.0,), "steps": (4,), "sampler": ("flow-euler",)},
 }
 """By section and setting, the value that is the default for large pipelines."""
+PIPELINE_REASONS = {
+    "adapt.method": "full fine-tuning of a large pipeline takes about seven times the memory of its weights",
+    "adapt.learning_rate": "the rate of Real-Fake for LoRA",
+    "adapt.batch_size": "as in Real-Fake",
+    "draw.guidance_scale": "as in Real-Fake; larger values draw images that differ less",
+    "draw.steps": "the pipeline was distilled to draw in so few",
+    "draw.sampler": "the pipeline was trained with flow matching",
+}
+"""Why, by dotted name."""
 
 
 def pipeline_defaults(name: str) -> dict[str, Any]:

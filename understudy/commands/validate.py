@@ -12,7 +12,7 @@ from understudy.core.listing import listed, shortened
 from understudy.core.progress import Observer
 from understudy.core.threads import use_threads
 from understudy.data.captions.captions import caption_sets
-from understudy.data.image_kind import look_at
+from understudy.data.image_kind import Look, look_at
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.load import Splits, load_splits
 from understudy.data.settings import CaptionSettings
@@ -30,6 +30,7 @@ from understudy.pipeline.load import (
     about_photographs,
 )
 from understudy.pipeline.run import check_stages
+from understudy.sampling.plan import quotas
 from understudy.settings import Settings
 
 FEWEST = 10
@@ -45,18 +46,28 @@ class Checked:
         skipped: files left out, with the reason.
         notes: what was taken for what, and which classes have too few test images, in sentences.
         left_out: files that are no images of the set, counted by reason.
+        look: what the train images look like.
+        wanted: synthetic images that the run would draw in its first round.
     """
 
     rows: tuple[tuple[str, str, int, int, int], ...]
     skipped: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
     left_out: tuple[LeftOut, ...]
+    look: Look
+    wanted: int
 
     @property
     def words(self) -> str:
         """The outcome in a few words."""
         warns = any(note.startswith("warning") for note in self.notes)
         return f"ready to run{', with a warning' if warns else ''}"
+
+    @property
+    def counted(self) -> str:
+        """How many images there are for what, in a few words."""
+        train, val, test = (sum(counts) for counts in zip(*(row[2:] for row in self.rows), strict=True))
+        return f"{len(self.rows):,} classes; images: {train:,} train, {val:,} val, {test:,} test"
 
     @property
     def sentences(self) -> list[str]:
@@ -108,7 +119,14 @@ def validate(settings: Settings, *, device: str = "cpu", observer: Observer | No
         *_about_memory(settings),
         *(note for note in (words, small, few) if note),
     )
-    return Checked(rows=rows, skipped=splits.skipped, notes=notes, left_out=splits.left_out)
+    return Checked(
+        rows=rows,
+        skipped=splits.skipped,
+        notes=notes,
+        left_out=splits.left_out,
+        look=look,
+        wanted=int(quotas(splits.train, settings.draw).sum()),
+    )
 
 
 def _about_memory(settings: Settings) -> tuple[str, ...]:

@@ -183,6 +183,11 @@ def _takes_bool(section: type[Section], name: str) -> bool:
     return any(kind in (bool, Any) for kind in _types_in(section.model_fields[name].annotation))
 
 
+def holds_paths(field: FieldInfo) -> bool:
+    """Whether the values of a field are paths, or contain some."""
+    return any(kind is Path for kind in _types_in(field.annotation))
+
+
 def section_in(field: FieldInfo) -> type[Section] | None:
     """The section class that the type of a field is or contains; None for a plain value."""
     kinds = _types_in(field.annotation)
