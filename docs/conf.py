@@ -67,7 +67,15 @@ NAVIGATION = {
         "style_inversion",
         "/faithfulness",
     ],
-    "reference/index": ["/concepts", "/inputs", "/report", "/settings", "/run_folder", "/results_json", "python"],
+    "reference/index": [
+        "/concepts",
+        "/inputs",
+        "/report",
+        "/settings",
+        "/run_folder",
+        "/results_json",
+        "python",
+    ],
     "decisions/index": ["*"],
 }
 

@@ -13,7 +13,7 @@ ENCODERS = ("mini's image encoder", "letters ResNet")
 def measured(chosen=94.0):
     """Rows in which each doubling of plain images gains 2 points, and wide guidance costs 5."""
     levels = {"plain, 1x": 92.0, "plain, 2x": 94.0, "plain, 4x": 96.0, DELIBERATE: chosen}
-    levels["guidance 3.5"] = 85.0
+    levels |= {"guidance 3.5": 85.0, "vanilla": 70.0, "weight 1": 78.0}
     rng = np.random.default_rng(0)
     return [
         {
@@ -32,7 +32,7 @@ def measured(chosen=94.0):
 
 def test_every_case_is_a_run_whose_sets_have_settings():
     names = [case.name for case in CASES]
-    assert len(set(names)) == len(names) == 12 + 1 + 3
+    assert len(set(names)) == len(names) == 12 + 1 + 3 + 1
     for case in CASES:
         settings = matching_studies._settings(case, 0)
         for drawn in case.sets:
@@ -56,6 +56,8 @@ def test_claims_follow_from_the_rows():
     assert cost.value == pytest.approx(-5, abs=0.2) and cost.high < -4
     assert len([claim for claim in found if claim.startswith("weights: ")]) == 9 * 3
     assert "encoders: mixed, drawn, two encoders minus drawn, accuracy in points" in found
+    share = found["exemplars: share of the gain of fine-tuning, synthetic"]
+    assert share.met and share.value == pytest.approx((78 - 70) / (90 - 70), abs=0.03)
     worth = found[f"{DELIBERATE}: plain images with the accuracy of one that it chose"]
     assert worth.met and worth.value == pytest.approx(2, rel=0.1)
     assert worth.low < 2 < worth.high < 2.5
@@ -87,5 +89,5 @@ def test_a_study_without_all_rows_is_left_out():
 
 def test_tables_have_a_cell_for_every_column():
     tables = matching_studies._tables(measured())
-    assert [len(table["rows"]) for table in tables] == [12, 4, 4, 3]
+    assert [len(table["rows"]) for table in tables] == [12, 4, 4, 3, 2]
     assert all(len(row) == len(table["columns"]) for table in tables for row in table["rows"])

@@ -399,7 +399,8 @@ def test_classifier(sample: Sample) -> None:
 
 
 def test_every_option_of_a_run_is_kept() -> None:
-    options = {name.replace("_", "-") for name in Options.__annotations__} - {"data", "given", "override"}
+    others = {"data", "given", "override", "sections", "settings_file"}
+    options = {name.replace("_", "-") for name in Options.__annotations__ if name not in others}
     assert options | {"set", "device", "time-limit", "repeats"} == set(KEPT)
     assert [name for name, kind in Options.__annotations__.items() if "skip-bad" in str(kind)] == ["skip_bad"]
     assert FLAGS == ("skip-bad",)
@@ -414,6 +415,14 @@ def test_options_keep_their_values_and_order_and_what_is_changed_comes_last() ->
     )
     assert command.on_run("gap") == "understudy gap 'my runs/pets'"
     assert (command.value_of("a.b"), command.value_of("shots"), command.value_of("seed")) == ("1", "3", "")
+
+
+@pytest.mark.parametrize("file", ["understudy.yaml", "jobs/pets.YML"])
+def test_a_settings_file_stands_for_the_images(file: str) -> None:
+    line = f"understudy run {file} --shots 3"
+    command = RunCommand.of({"environment": {"command": line}, "data": {"source": "my/pets"}})
+    assert command.folder == "runs/pets"
+    assert command.again("more", {}) == f"understudy run {file} --shots 3 --out runs/pets-more"
 
 
 def test_a_name_that_begins_with_a_dash_comes_last() -> None:

@@ -16,7 +16,7 @@ from understudy.commands import chosen
 from understudy.commands.image_defaults import IMAGE_REASONS
 from understudy.commands.options import Options
 from understudy.commands.pipeline_defaults import PIPELINE_REASONS
-from understudy.commands.settings_file import NAMES_OR_PATHS, SUFFIXES, is_known
+from understudy.commands.settings_file import NAMES_OR_PATHS, is_known
 from understudy.commands.validate import Checked, validate
 from understudy.core.config import facts_of, given_names, holds_paths, owner_of, section_in
 from understudy.core.errors import InputError
@@ -26,6 +26,7 @@ from understudy.core.registry import Registry
 from understudy.data.sources.source import SOURCES
 from understudy.generators.load import GENERATORS
 from understudy.recipes import PRESETS, RECIPES, REPEATS
+from understudy.report.run_command import SETTINGS_FILES
 from understudy.settings import Settings, build, differing_keys
 from understudy.training.augmentations import AUGMENTATIONS
 from understudy.training.backbones import BACKBONES
@@ -77,7 +78,7 @@ def write_settings_file(
 
 
 def _check_target(to: Path, *, overwrite: bool) -> None:
-    if to.suffix.lower() not in SUFFIXES and not to.is_dir():
+    if to.suffix.lower() not in SETTINGS_FILES and not to.is_dir():
         raise InputError(f"--to must end with .yaml, so that commands take it for settings, got {to}")
     check_replaceable(to, mark=b"", suffix=".yaml")
     if to.exists() and not overwrite:

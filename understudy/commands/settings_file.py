@@ -19,9 +19,9 @@ from understudy.data.sources.source import SOURCES
 from understudy.generators.load import GENERATORS
 from understudy.pipeline.folder import RunFolder
 from understudy.recipes import PRESETS, RECIPES
+from understudy.report.run_command import SETTINGS_FILES
 from understudy.settings import Settings, build
 
-SUFFIXES = (".yaml", ".yml")
 NAMES_OR_PATHS = {
     "data": ("source",),
     "generator": ("name", "config", "image_encoder", "autoencoder"),
@@ -39,7 +39,7 @@ def opened(options: Options) -> Options:
         InputError: if the file cannot be read, is no mapping of settings, or names no images.
     """
     path = Path(options.data)
-    if path.suffix.lower() not in SUFFIXES or path.is_dir():
+    if path.suffix.lower() not in SETTINGS_FILES or path.is_dir():
         return options
     sections = _read(path)
     written = {name: sections.pop(name) for name in _BUNDLES if name in sections}

@@ -19,6 +19,8 @@ KEPT = (
     *("time-limit", "repeats"),
 )
 """Options of a run that the same run in another folder has too."""
+SETTINGS_FILES = (".yaml", ".yml")
+"""Endings of settings files, which take the place of images."""
 _MAKES_A_RUN = ("run", "adapt", "draw", "curate", "compare", "gap", "evaluate", "audit")
 _MANY_RUNS = ("study", "bakeoff")
 _SETTING_OF = {"arms": "compare.arms", "generator": "generator.name", "times": "draw.times"}
@@ -33,8 +35,8 @@ class RunCommand:
     """How a run was started.
 
     Attributes:
-        data: its images, as typed; :data:`ANY_DATA` if the results do not tell the command that read them, as
-            after ``understudy gap RUN`` and for runs started from Python.
+        data: its images or its settings file, as typed; :data:`ANY_DATA` if the results do not tell the command
+            that read them, as after ``understudy gap RUN`` and for runs started from Python.
         options: pairs of a name in :data:`KEPT` and its value, in the order in which they were typed.
         out: the folder that the command named or made; :data:`ANY_FOLDER` if unknown.
         is_one_of_many: whether the run is part of a study, or of a run with ``--repeats``.
@@ -57,10 +59,10 @@ class RunCommand:
             return cls(is_one_of_many=True)
         if len(command) != 2 or command[0] not in _MAKES_A_RUN:
             return cls()
-        data, given = command[1], dict(options)
-        if data != results["data"]["source"]:  # the folder of a run, which was continued
-            return cls(out=data)
-        name = PurePath(data).stem.strip(".")
+        data, source, given = command[1], str(results["data"]["source"]), dict(options)
+        if data != source and PurePath(data).suffix.lower() not in SETTINGS_FILES:
+            return cls(out=data)  # the folder of a run, which was continued
+        name = PurePath(source).stem.strip(".")
         # The preset thorough repeats runs too, see `understudy.recipes.REPEATS`.
         repeats = given.get("repeats", "5" if given.get("preset") == "thorough" else "1")
         return cls(
