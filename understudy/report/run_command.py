@@ -35,8 +35,8 @@ class RunCommand:
     """How a run was started.
 
     Attributes:
-        data: its images or its settings file, as typed; :data:`ANY_DATA` if the results do not tell the command
-            that read them, as after ``understudy gap RUN`` and for runs started from Python.
+        data: its images or its settings file, as typed; :data:`ANY_DATA` if the results do not tell the
+            command that read them, as after ``understudy gap RUN`` and for runs started from Python.
         options: pairs of a name in :data:`KEPT` and its value, in the order in which they were typed.
         out: the folder that the command named or made; :data:`ANY_FOLDER` if unknown.
         is_one_of_many: whether the run is part of a study, or of a run with ``--repeats``.
