@@ -1,6 +1,6 @@
 """Studies of matching on ``digits`` with all 600 real images: what settings do to distance and accuracy.
 
-``python -m benchmarks.matching_studies`` takes about two hours on two CPU cores; finished parts
+``python -m benchmarks.matching_studies`` takes about two and a half hours on two CPU cores; finished parts
 are kept and reused. Five seeds each, equal for all cases. ``--only STUDY`` does one of them:
 
 - ``weights`` (half an hour): the paper's form ``batch-mean`` with once, ten times and a hundred times its
@@ -15,6 +15,8 @@ are kept and reused. Five seeds each, equal for all cases. ``--only STUDY`` does
 - ``exemplars`` (fifteen minutes): the generator as it comes, with and without guidance by exemplars, at the
   weight with the highest accuracy on validation images in the trial of docs/methods/drawing.md. It is asked
   for the share of the gain of fine-tuning (``guidance 1``) that it has without any training.
+- ``strengths`` (twenty-five minutes): a fine-tuned generator starts from real images plus noise, with each of
+  ``STRENGTHS`` and with all of them in equal shares; with these, ``curriculum`` is compared with ``bridged``.
 
 Distances are those to held-out real images, the test split, in two encoders. With ``encoders`` both are in a
 loss, so accuracy decides there. Nothing is chosen on test images, or at all.
@@ -54,6 +56,8 @@ BATCHES = (8, 32, 128)
 WEIGHTS = (1, 10, 100)
 SCALES = (1.0, 1.5, 2.0, 3.5)
 EXEMPLARS, EXEMPLAR_WEIGHT = "exemplars", 1.0
+STRENGTHS = (0.3, 0.5, 0.75, 1.0)
+ALL_STRENGTHS = "all strengths"
 PER_CLASS = 10
 TIMES = (1, 2, 4)
 DELIBERATE = "deliberate"
@@ -153,6 +157,12 @@ def _encoder_case(name: str, **adapt: Any) -> Case:
     return Case(adapt=longer, sets=(drawn,))
 
 
+def _strength(name: str, strength: float | Sequence[float], *arms: str) -> DrawnSet:
+    drawn = {"draw": {"strength": strength}}
+    arms = ("synthetic", "mixed", *arms)
+    return DrawnSet(study="strengths", name=name, changes=drawn, arms=arms)
+
+
 CASES: tuple[Case, ...] = (
     *_weight_cases(),
     Case(
@@ -183,8 +193,15 @@ CASES: tuple[Case, ...] = (
             ),
         ),
     ),
+    Case(
+        adapt={"steps": _STEPS},
+        sets=(
+            _strength(ALL_STRENGTHS, STRENGTHS, "bridged", "curriculum"),
+            *(_strength(f"strength {strength:g}", strength) for strength in STRENGTHS),
+        ),
+    ),
 )
-_SMOKE_CASES = (*CASES[:2], *CASES[-5:])
+_SMOKE_CASES = (*CASES[:2], *CASES[-6:])
 STUDIES = tuple(dict.fromkeys(drawn.study for case in CASES for drawn in case.sets))
 
 
@@ -236,7 +253,7 @@ def _settings(case: Case, seed: int, *, smoke: bool = False) -> Settings:
     if not smoke:
         return build(PRESETS["quick"], _COMMON, chosen)
     few = _SMOKE_DRAWN if case.adapt.get("distribution") == "drawn" else {}
-    tiny = {"adapt": {**_SMOKE_ADAPT, **few}, "draw": {"steps": 2}, "compare": {"steps": 2}}
+    tiny = {"adapt": {**_SMOKE_ADAPT, **few}, "draw": {"steps": 4}, "compare": {"steps": 2}}
     return build(PRESETS["quick"], _COMMON, chosen, tiny)
 
 
@@ -315,9 +332,25 @@ def _claims(rows: Sequence[Mapping[str, Any]]) -> list[Claim]:
             claims += _differences(study, found, two, "drawn")
         if study == DELIBERATE:
             claims += _worth(found)
+        if study == "strengths":
+            claims += _strengths(found)
         if study == EXEMPLARS and (tuned := _Found.of(rows, "guidance")) is not None:
             claims.append(_share_of_fine_tuning(found, tuned))
     return claims
+
+
+def _strengths(found: _Found) -> list[Claim]:
+    """All strengths against each single one, and the curriculum against a random order."""
+    mixture, *single = found.sets
+    order = found.accuracy(mixture.name, "curriculum") - found.accuracy(mixture.name, "bridged")
+    return [
+        *(claim for each in single for claim in _differences("strengths", found, each, mixture.name)),
+        repeated(
+            f"strengths: {ALL_STRENGTHS}, curriculum minus bridged, accuracy in points",
+            order,
+            target="reported",
+        ),
+    ]
 
 
 def _share_of_fine_tuning(found: _Found, tuned: _Found) -> Claim:
@@ -391,6 +424,7 @@ _TITLES = {
     "guidance": "guidance: one fine-tuned generator, drawn with each guidance scale",
     DELIBERATE: f"{DELIBERATE}: {PER_CLASS} images per class, and two and four times as many",
     EXEMPLARS: f"{EXEMPLARS}: not adapted, drawn with and without guidance by exemplars",
+    "strengths": "strengths: one fine-tuned generator, started from real images plus noise",
     "encoders": f"encoders: `drawn` in the last {_TERM_STEPS} of {_STEPS + _TERM_STEPS} steps",
 }
 
@@ -404,13 +438,13 @@ def _table(study: str, found: _Found) -> dict[str, Any]:
         f"{_TITLES[study]}. Squared MMD to held-out real images, accuracy in percent; mean over {len(SEEDS)} "
         "runs, 95% Student interval."
     )
-    arms = found.sets[0].arms
+    arms = tuple(dict.fromkeys(arm for drawn in found.sets for arm in drawn.arms))
     lines = [
         [
             drawn.name,
             str(found.rows[drawn.name][0]["images"]),
             *(cell(found.distance(drawn.name, encoder), digits=4) for encoder in found.encoders),
-            *(cell(found.accuracy(drawn.name, arm)) for arm in arms),
+            *(cell(found.accuracy(drawn.name, arm)) if arm in drawn.arms else "" for arm in arms),
         ]
         for drawn in found.sets
     ]

@@ -32,7 +32,7 @@ def measured(chosen=94.0):
 
 def test_every_case_is_a_run_whose_sets_have_settings():
     names = [case.name for case in CASES]
-    assert len(set(names)) == len(names) == 12 + 1 + 3 + 1
+    assert len(set(names)) == len(names) == 12 + 1 + 3 + 1 + 1
     for case in CASES:
         settings = matching_studies._settings(case, 0)
         for drawn in case.sets:
@@ -56,6 +56,8 @@ def test_claims_follow_from_the_rows():
     assert cost.value == pytest.approx(-5, abs=0.2) and cost.high < -4
     assert len([claim for claim in found if claim.startswith("weights: ")]) == 9 * 3
     assert "encoders: mixed, drawn, two encoders minus drawn, accuracy in points" in found
+    assert "strengths: mixed, strength 0.5 minus all strengths, accuracy in points" in found
+    assert "strengths: all strengths, curriculum minus bridged, accuracy in points" in found
     share = found["exemplars: share of the gain of fine-tuning, synthetic"]
     assert share.met and share.value == pytest.approx((78 - 70) / (90 - 70), abs=0.03)
     worth = found[f"{DELIBERATE}: plain images with the accuracy of one that it chose"]
@@ -89,5 +91,5 @@ def test_a_study_without_all_rows_is_left_out():
 
 def test_tables_have_a_cell_for_every_column():
     tables = matching_studies._tables(measured())
-    assert [len(table["rows"]) for table in tables] == [12, 4, 4, 3, 2]
+    assert [len(table["rows"]) for table in tables] == [12, 4, 4, 3, 2, 5]
     assert all(len(row) == len(table["columns"]) for table in tables for row in table["rows"])
