@@ -344,7 +344,7 @@ def _strengths(found: _Found) -> list[Claim]:
     mixture, *single = found.sets
     order = found.accuracy(mixture.name, "curriculum") - found.accuracy(mixture.name, "bridged")
     return [
-        *(claim for each in single for claim in _differences("strengths", found, each, mixture.name)),
+        *(claim for each in single for claim in _gains("strengths", found, each, mixture.name)),
         repeated(
             f"strengths: {ALL_STRENGTHS}, curriculum minus bridged, accuracy in points",
             order,
@@ -367,13 +367,17 @@ def _share_of_fine_tuning(found: _Found, tuned: _Found) -> Claim:
 def _differences(study: str, found: _Found, drawn: DrawnSet, control: str) -> list[Claim]:
     claims = [
         repeated(
-            f"{study}: squared MMD to held-out real images, {encoder}: {control} minus {drawn.name}",
+            f"{study}: squared MMD, {encoder}: {control} minus {drawn.name}",
             found.distance(control, encoder) - found.distance(drawn.name, encoder),
             target="reported",
         )
         for encoder in found.encoders
     ]
-    return claims + [
+    return claims + _gains(study, found, drawn, control)
+
+
+def _gains(study: str, found: _Found, drawn: DrawnSet, control: str) -> list[Claim]:
+    return [
         repeated(
             f"{study}: {arm}, {drawn.name} minus {control}, accuracy in points",
             found.accuracy(drawn.name, arm) - found.accuracy(control, arm),

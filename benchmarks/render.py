@@ -24,7 +24,7 @@ _ASYMMETRY = (
 
 def page(results: Path, docs: Path = Path("docs")) -> str:
     """The results page, from every file in ``results``, without tables that a page of ``docs`` shows."""
-    shown = _pages_with_tables(docs)
+    all_tables, first_table = (_pages_with(what, docs) for what in ("tables", "first table"))
     lines = [
         "# Results",
         "",
@@ -44,11 +44,13 @@ def page(results: Path, docs: Path = Path("docs")) -> str:
         ]
         lines += ["| claim | value | 95% interval | target | met | note |", "|---|---|---|---|---|---|"]
         lines += [_claim(claim) for claim in content["claims"]]
-        if path.stem in shown:
-            lines += ["", f"Tables: [{shown[path.stem]}]({shown[path.stem]})."]
+        if path.stem in all_tables:
+            lines += ["", f"Tables: [{all_tables[path.stem]}]({all_tables[path.stem]})."]
+        elif path.stem in first_table:
+            lines += ["", f"First table: [{first_table[path.stem]}]({first_table[path.stem]})."]
+            lines += [*_tables(content["tables"][1:]), *_asymmetry(path.stem)]
         else:
-            lines += _tables(content["tables"])
-            lines += _asymmetry(path.stem)
+            lines += [*_tables(content["tables"]), *_asymmetry(path.stem)]
         commands = {case: " ".join(entry["command"]) for case, entry in content["settings"].items()}
         if len(set(commands.values())) > 1:
             lines += ["", "Commands:", "", *(f"- {case}: `{command}`" for case, command in commands.items())]
@@ -56,12 +58,12 @@ def page(results: Path, docs: Path = Path("docs")) -> str:
     return "\n".join(lines)
 
 
-def _pages_with_tables(docs: Path) -> dict[str, str]:
-    """By benchmark, the page that shows all its tables."""
+def _pages_with(what: str, docs: Path) -> dict[str, str]:
+    """By benchmark, the page that shows all its tables, or the first one."""
     return {
         name: path.relative_to(docs).as_posix()
         for path in sorted(docs.rglob("*.md"))
-        for name in re.findall(r"<!-- tables of (\w+) -->", path.read_text(encoding="utf-8"))
+        for name in re.findall(rf"<!-- {what} of (\w+) -->", path.read_text(encoding="utf-8"))
     }
 
 
