@@ -407,7 +407,14 @@ def test_settings_cannot_end_their_block(sample: Sample) -> None:
 
 
 def test_paths_of_this_machine_are_not_told(sample: Sample) -> None:
-    results = sample.results | {"data": sample.results["data"] | {"source": "/home/someone/pets"}}
-    card = card_of(sample, results)
-    assert "/home/someone" not in card.split("## How to make it again")[0]
-    assert "# Synthetic images after pets" in card
+    typed = "understudy run '/home/someone/my pets' --out /home/someone/runs/pets "
+    typed += "--set generator.name=/home/someone/sd"
+    results = sample.results | {
+        "data": sample.results["data"] | {"source": "/home/someone/my pets"},
+        "environment": sample.results["environment"] | {"command": typed},
+    }
+    settings = build({"data": {"source": "/home/someone/my pets"}, "generator": {"name": "~someone/sd/x"}})
+    card = card_of(sample, results, settings=settings)
+    assert "someone" not in card
+    assert "# Synthetic images after my pets" in card
+    assert "understudy run 'my pets' --out pets --set generator.name=sd" in card

@@ -242,6 +242,8 @@ def test_unknown_images(sample: Sample) -> None:
     of_class_conditional["adaptation"] = {"steps": 100, "best_step": 100}
     longer = "--set generator.name=class_conditional --set adapt.steps=500 --out runs/digits-longer"
     assert of_name(of_class_conditional, "unknown images").command == f"understudy run digits {longer}"
+    of_file = of_name(started(unknown, "understudy run job.yaml"), "unknown images").command
+    assert of_file.startswith("understudy bakeoff digits "), "the file may name any generator"
     assert "bakeoff DATA" in of_name(started(unknown, "python job.py"), "unknown images").command
     known = sample.results | {"fidelity": {"domain": domain | {"knows": None}}}
     assert "unknown images" not in names(known)
@@ -423,6 +425,16 @@ def test_a_settings_file_stands_for_the_images(file: str) -> None:
     command = RunCommand.of({"environment": {"command": line}, "data": {"source": "my/pets"}})
     assert command.folder == "runs/pets"
     assert command.again("more", {}) == f"understudy run {file} --shots 3 --out runs/pets-more"
+    without_file = command.again("more", {"generator": "mini"}, leave_out=("draw",))
+    assert without_file == "understudy run my/pets --shots 3 --generator mini --out runs/pets-more"
+
+
+@pytest.mark.parametrize(
+    "command", ["run DATA", "gap DIR", "run x --out DIR-more", "evaluate x --test more=NEW"]
+)
+def test_a_command_with_a_placeholder_is_not_complete(command: str) -> None:
+    assert not Step("", "", f"understudy {command}").is_complete
+    assert Step("", "", "understudy run DATASET --out NEWS").is_complete
 
 
 def test_a_name_that_begins_with_a_dash_comes_last() -> None:

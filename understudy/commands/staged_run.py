@@ -38,8 +38,8 @@ class StagedRun:
     def __init__(
         self,
         data: str | Path | Settings,
-        out: str | Path | None = None,
         /,
+        out: str | Path | None = None,
         *,
         preset: str | None = None,
         recipe: str | None = None,

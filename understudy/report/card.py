@@ -6,6 +6,7 @@ A card says what the export is, how it was made, what it was worth, and what it 
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -257,14 +258,28 @@ def _render(
     jinja.filters["fenced"] = _fenced
     text = jinja.get_template(template).render(
         front_matter=yaml.safe_dump(hub_licence(found) | dict(front), sort_keys=False, allow_unicode=True),
-        results=present(results),
+        results=present(_elsewhere(results)),
         settings=settings,
-        settings_yaml=to_yaml(settings),
+        settings_yaml=_without_places(settings),
         sources=found,
         licence_note=LICENCE_NOTE,
         **more,
     )
     return re.sub(r"\n{3,}", "\n\n", text.lstrip()).rstrip() + "\n"
+
+
+def _elsewhere(results: Mapping[str, Any]) -> dict[str, Any]:
+    """The results with a command whose absolute paths are shortened to their last part."""
+    made_in = dict(results.get("environment", {}))
+    if "command" in made_in:
+        words = shlex.split(made_in["command"])
+        made_in["command"] = shlex.join(re.sub(r"(^|=)[/~].*/([^/]+)/?$", r"\1\2", one) for one in words)
+    return {**results, "environment": made_in}
+
+
+def _without_places(settings: Settings) -> str:
+    """All settings as YAML, with absolute paths shortened to their last part: cards go elsewhere."""
+    return re.sub(r"(?m)(?<=[ '\"])[/~][^'\"\n]*/([^/'\"\n]+)", r"\1", to_yaml(settings))
 
 
 def _audited(results: Mapping[str, Any]) -> list[str]:

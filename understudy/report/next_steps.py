@@ -6,6 +6,7 @@ expected from.
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, final
@@ -29,6 +30,7 @@ _LEAST_GAIN = 0.005  # expected gains below are not worth a run
 _LARGEST_TIMES = 10_000
 _TIMES_LONGER = 5  # a generator that still learns is trained for
 _ARMS = "real,real+val,synthetic,mixed,bridged"
+_NEW = "NEW"  # stands for a folder of further images
 _FOR_PHOTOGRAPHS = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 
 _IN_WORDS = {"train": "train", "val": "validation", "test": "test"}
@@ -45,7 +47,8 @@ class Step(NamedTuple):
     Attributes:
         name: key of :data:`ADVICE`.
         says: what was found and what to do about it, in one or two sentences.
-        command: a line for the shell, with ``DATA`` or ``DIR`` for what the results do not tell.
+        command: a line for the shell, with ``DATA`` or ``DIR`` for what the results do not tell, and ``NEW``
+            for further images.
     """
 
     name: str
@@ -55,7 +58,7 @@ class Step(NamedTuple):
     @property
     def is_complete(self) -> bool:
         """Whether the command can be typed as it is."""
-        return not {ANY_DATA, ANY_FOLDER} & set(shlex.split(self.command))
+        return not re.search(rf"(^|[ =])({ANY_DATA}|{ANY_FOLDER}|{_NEW})\b", self.command)
 
 
 @final
@@ -128,9 +131,10 @@ def _unknown_images(results: Results, command: RunCommand) -> tuple[str, str] | 
         f"{domain['chance']:.0%}. This run says nothing about better images."
     )
     adaptation, generator = results.get("adaptation", {}), command.value_of("generator")
-    if command.data == ANY_DATA:  # whatever it was
+    if command.data == ANY_DATA or command.has_file:  # whatever generator it was
         says = f"{found} A bake-off tells which generator does."
-        return says, shlex.join(["understudy", "bakeoff", ANY_DATA, "--generators", "mini,class_conditional"])
+        words = ["understudy", "bakeoff", command.images, "--generators", "mini,class_conditional"]
+        return says, shlex.join(words)
     if "class_conditional" not in (generator, command.value_of("generator.name")):
         says = f"{found} Take another generator: class_conditional learns from your images alone."
         other = {"generator": "class_conditional"}
@@ -169,9 +173,9 @@ def _small_test(results: Results, command: RunCommand) -> tuple[str, str] | None
     says = (
         f"This test set is too small: to tell a difference of {100 * TOLD:g} points takes about {wanted:,} "
         f"test images, and it has {num_test:,}. Test the same classifiers on {wanted:,} further labelled "
-        "images, in the folder NEW."
+        f"images, in the folder {_NEW}."
     )
-    return says, command.on_run("evaluate", "--test", "more=NEW", "--corruptions", "none")
+    return says, command.on_run("evaluate", "--test", f"more={_NEW}", "--corruptions", "none")
 
 
 def _few_trainings(results: Results, command: RunCommand) -> tuple[str, str] | None:
@@ -258,6 +262,7 @@ def _weak_class(results: Results, command: RunCommand) -> tuple[str, str] | None
     best, data = results["verdict"]["best"], results["data"]
     counts = data.get("per_class", {})
     is_idle = command.value_of("generator") == "folder" or command.value_of("draw.allocation")
+    is_idle = is_idle or command.has_file  # which may set it already
     if best == "real" or "test" not in counts or is_idle or not _knows_images(results):
         return None
     found = _weakest(results["arms"][best]["per_class"], _weights(counts["test"], measure_of(results)))
@@ -352,8 +357,8 @@ ADVICE = (
     Advice("more images", "the last sizes of the synthetic set promise a gain", _more_images),
     Advice("longer training", "the chosen arm clearly still rose on validation images", _longer_training),
     Advice("one choice", "a single run", _one_choice),
+    Advice("classifier", "synthetic images help", _take_it),
     Advice("weak class", "one class has a fifth of all mistakes or more", _weak_class),
     Advice("number of images", "one number of synthetic images, and something left to gain", _unknown_volume),
-    Advice("classifier", "synthetic images help", _take_it),
 )
 """All advice, the most important first."""

@@ -37,12 +37,14 @@ class RunCommand:
     Attributes:
         data: its images or its settings file, as typed; :data:`ANY_DATA` if the results do not tell the
             command that read them, as after ``understudy gap RUN`` and for runs started from Python.
+        images: its images, also if ``data`` is a settings file.
         options: pairs of a name in :data:`KEPT` and its value, in the order in which they were typed.
         out: the folder that the command named or made; :data:`ANY_FOLDER` if unknown.
         is_one_of_many: whether the run is part of a study, or of a run with ``--repeats``.
     """
 
     data: str = ANY_DATA
+    images: str = ANY_DATA
     options: _Pairs = ()
     out: str = ANY_FOLDER
     is_one_of_many: bool = False
@@ -67,10 +69,16 @@ class RunCommand:
         repeats = given.get("repeats", "5" if given.get("preset") == "thorough" else "1")
         return cls(
             data=data,
+            images=source,
             options=tuple((name, value) for name, value in options if name in KEPT),
             out=given.get("out") or (f"runs/{name}" if name else ANY_FOLDER),
             is_one_of_many=repeats != "1",
         )
+
+    @property
+    def has_file(self) -> bool:
+        """Whether settings of the run stand in a file, which the results do not hold."""
+        return self.data != self.images
 
     @property
     def folder(self) -> str:
@@ -88,14 +96,16 @@ class RunCommand:
         Args:
             ending: of its folder, which begins like that of this run.
             changed: values by name of an option (``repeats``) or a setting (``curate.firewall``).
-            leave_out: options and sections of settings (``draw``) that the new run does without.
+            leave_out: options and sections of settings (``draw``) that the new run does without; nothing can
+                be left out of a settings file, so the new run then does without the file.
         """
         gone = {*changed, *leave_out}
         gone |= {_SETTING_OF[name] for name in gone if name in _SETTING_OF}
         words = _words(pair for pair in self.options if not _is_about(pair, gone))
         for name, value in changed.items():
             words += ["--set", f"{name}={value}"] if "." in name else [f"--{name}", value]
-        return _line("run", self.data, [*words, "--out", f"{self.out.rstrip('/')}-{ending}"])
+        data = self.images if "draw" in leave_out else self.data
+        return _line("run", data, [*words, "--out", f"{self.out.rstrip('/')}-{ending}"])
 
     def on_run(self, command: str, *words: str) -> str:
         """The line of the shell that calls a command on this run."""
