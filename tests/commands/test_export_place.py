@@ -224,3 +224,12 @@ def test_long_lists_of_files_are_cut(understudy, finished, temporary, monkeypatc
     code, out, _ = understudy("export", finished, "--to", "new", "--dry-run")
     assert code == 0
     assert out.splitlines()[3] == "and 5 more"
+
+
+@pytest.mark.parametrize("place", ["run", "run/new", "run/arms/../new"])
+def test_a_place_inside_the_run_is_refused(place, understudy, finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "run")
+    before = tree(tmp_path)
+    code, _, err = understudy("export", "run", "--to", place)
+    assert code == 2 and f"{place} must be outside of the run" in err
+    assert tree(tmp_path) == before

@@ -35,6 +35,10 @@ def export_as_asked(folder: RunFolder, asked: Export) -> list[str]:
         InputError: as :func:`understudy.commands.export.export_part`; and if an option has no effect, the
             name on the hub cannot be one, or the hub does not take the files.
     """
+    if Path(asked.to).resolve().is_relative_to(folder.path.resolve()):
+        raise InputError(
+            f"{asked.to} must be outside of the run, which keeps its own files there: choose another"
+        )
     form = None if asked.form is None else asked.form.value
     write = partial(write_part, folder, what=asked.what.value, form=form, arm=asked.arm)
     if asked.to.startswith(_HUB):
