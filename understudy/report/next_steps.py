@@ -261,8 +261,8 @@ def _one_choice(results: Results, command: RunCommand) -> tuple[str, str] | None
 def _weak_class(results: Results, command: RunCommand) -> tuple[str, str] | None:
     best, data = results["verdict"]["best"], results["data"]
     counts = data.get("per_class", {})
-    is_idle = command.value_of("generator") == "folder" or command.value_of("draw.allocation")
-    is_idle = is_idle or command.has_file  # which may set it already
+    is_set = command.has_file or bool(command.value_of("draw.allocation"))  # a file may set it
+    is_idle = is_set or command.value_of("generator") == "folder"
     if best == "real" or "test" not in counts or is_idle or not _knows_images(results):
         return None
     found = _weakest(results["arms"][best]["per_class"], _weights(counts["test"], measure_of(results)))
