@@ -201,7 +201,7 @@ CASES: tuple[Case, ...] = (
         ),
     ),
 )
-_SMOKE_CASES = (*CASES[:2], *CASES[-6:])
+_SMOKE_CASES = (*CASES[:2], CASES[-6], *CASES[-3:])  # one of each study
 STUDIES = tuple(dict.fromkeys(drawn.study for case in CASES for drawn in case.sets))
 
 
