@@ -253,7 +253,7 @@ def _settings(case: Case, seed: int, *, smoke: bool = False) -> Settings:
     if not smoke:
         return build(PRESETS["quick"], _COMMON, chosen)
     few = _SMOKE_DRAWN if case.adapt.get("distribution") == "drawn" else {}
-    tiny = {"adapt": {**_SMOKE_ADAPT, **few}, "draw": {"steps": 4}, "compare": {"steps": 2}}
+    tiny = {"adapt": {**_SMOKE_ADAPT, **few}, "draw": {"steps": 4}, "compare": {"steps": 8}}
     return build(PRESETS["quick"], _COMMON, chosen, tiny)
 
 
