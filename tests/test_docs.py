@@ -126,7 +126,7 @@ def test_tables_in_pages_are_what_the_result_files_say(page):
 
     text = page.read_text(encoding="utf-8")
     assert text == with_tables(text, ROOT / "benchmarks" / "results")
-    # Markdown takes a line that begins with a comment for HTML, and what follows is no longer part of a sentence.
+    # Markdown takes a line that begins with a comment for HTML, which ends the sentence before it.
     assert not re.findall(r"^<!-- \w+ \|", text, re.MULTILINE)
 
 
