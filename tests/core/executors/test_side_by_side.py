@@ -20,6 +20,6 @@ from understudy.core.settings import ComputeSettings
         ("slurm", 4, "cuda", (4, 4)),
     ],
 )
-def test_work_at_the_same_time(executor, workers, device, expected, monkeypatch):
+def test_work_at_the_same_time(executor, workers, device, expected, monkeypatch, at_once):
     monkeypatch.setattr(module, "num_workers", lambda compute, device: compute.workers)
     assert side_by_side(ComputeSettings(executor=executor, workers=workers), device) == expected
