@@ -4,6 +4,7 @@ import os
 import signal
 import sqlite3
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -125,11 +126,12 @@ def test_records_keep_everything(levels, bits, pixels, has_pages):
     rng = np.random.default_rng(bits % 1000)
     thumbnail, picture = rng.integers(0, 256, 256, np.uint8), rng.integers(0, 256, (32, 32), np.uint8)
     found = Inspected(levels, ("0f" * 32, bits, thumbnail, picture), pixels, has_pages)
-    known = KnownImages(Path(":memory:"))
-    known.add({b"x": found})
-    (again,) = known.find([b"x"])
+    with TemporaryDirectory() as folder:
+        known = KnownImages(Path(folder) / "known.sqlite")
+        known.add({b"x": found})
+        (again,) = known.find([b"x"])
+        known.close()
     assert again is not None and comparable(again) == comparable(found)
-    known.close()
 
 
 @pytest.mark.parametrize("damage", ["no folder", "other content", "locked"])
