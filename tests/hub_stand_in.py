@@ -106,13 +106,19 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
         def log_message(self, *values: object) -> None:
             """Print nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
-    Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    state.address = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setattr(constants, "ENDPOINT", state.address)
-    monkeypatch.setenv("HF_TOKEN", TOKEN)
-    try:
+    with serving(Answer) as state.address:
+        monkeypatch.setattr(constants, "ENDPOINT", state.address)
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
         yield state
+
+
+@contextmanager
+def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """The address of a server on this machine, which answers as the handler does."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         server.server_close()

@@ -320,7 +320,7 @@ def init_settings(
     for line in checked.sentences:
         printing.say(line)
     printing.say(f"wrote {to}", is_path=True)
-    printing.say(f"next: {chosen.command_on('preview', to)}", is_path=True)
+    printing.say(f"next: {chosen.command_with('preview', Options(str(to)))}", is_path=True)
 
 
 @app.command()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import ChainMap
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from understudy.core.listing import listed
 from understudy.core.processes import Processes
 from understudy.pipeline.folder import RunFolder
 from understudy.recipes import PRESETS, RECIPES, REPEATS
+from understudy.report.run_command import command_on
 from understudy.settings import Settings, build, check_contradictions, read_arms
 from understudy.training.settings import DEFAULT_ARMS
 
@@ -61,12 +61,6 @@ def command_with(command: str, options: Options, **further: object) -> str:
         for each in () if name == "data" else value if isinstance(value, list) else (value,):
             words += [_as_option(name), *([str(each)] * (each is not True))]
     return command_on(command, options.settings_file or options.data, *words)
-
-
-def command_on(command: str, data: str | Path, *words: str) -> str:
-    """The line of the shell that calls a command with DATA and options."""
-    ordered = [*words, "--", str(data)] if str(data).startswith("-") else [str(data), *words]
-    return shlex.join(["understudy", command, *ordered])
 
 
 def overrides_of(options: Options) -> list[dict[str, Any]]:

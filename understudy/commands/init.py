@@ -16,7 +16,7 @@ from understudy.commands import chosen
 from understudy.commands.image_defaults import IMAGE_REASONS
 from understudy.commands.options import Options
 from understudy.commands.pipeline_defaults import PIPELINE_REASONS
-from understudy.commands.settings_file import NAMES_OR_PATHS, is_known
+from understudy.commands.settings_file import NAMES_OR_PATHS, each_path, is_known
 from understudy.commands.validate import Checked, validate
 from understudy.core.config import facts_of, given_names, holds_paths, owner_of, section_in
 from understudy.core.errors import InputError
@@ -26,7 +26,7 @@ from understudy.core.registry import Registry
 from understudy.data.sources.source import SOURCES
 from understudy.generators.load import GENERATORS
 from understudy.recipes import PRESETS, RECIPES, REPEATS
-from understudy.report.run_command import SETTINGS_FILES
+from understudy.report import run_command
 from understudy.settings import Settings, build, differing_keys
 from understudy.training.augmentations import AUGMENTATIONS
 from understudy.training.backbones import BACKBONES
@@ -78,7 +78,7 @@ def write_settings_file(
 
 
 def _check_target(to: Path, *, overwrite: bool) -> None:
-    if to.suffix.lower() not in SETTINGS_FILES and not to.is_dir():
+    if to.suffix.lower() not in run_command.SETTINGS_FILES and not to.is_dir():
         raise InputError(f"--to must end with .yaml, so that commands take it for settings, got {to}")
     check_replaceable(to, mark=b"", suffix=".yaml")
     if to.exists() and not overwrite:
@@ -109,7 +109,7 @@ def settings_text(options: Options, settings: Settings, checked: Checked, to: Pa
 
 
 def _about_file(options: Options, to: Path) -> list[str]:
-    run, preview = (chosen.command_on(command, to) for command in ("run", "preview"))
+    run, preview = (run_command.command_on(command, to) for command in ("run", "preview"))
     return [
         f"Settings of a run, written by '{chosen.command_with('init', options)}'.",
         f"Start it with '{run}'; '{preview}' says before how long it takes, and how much disk and memory.",
@@ -214,7 +214,7 @@ class _Choices:
         """The value; a path as the folder of the file sees it."""
         section, key = name.split(".")
         if holds_paths(owner_of(Settings, name)[1]):
-            return _each_beside(value, self.folder)
+            return each_path(value, lambda path: _beside(path, self.folder))
         is_text = key in NAMES_OR_PATHS.get(section, ()) and value is not None
         is_path = is_text and not is_known(name, value) and os.path.exists(value)
         return _beside(value, self.folder) if is_path else value
@@ -223,14 +223,6 @@ class _Choices:
 def _two(name: str) -> str:
     """Section and field of a dotted name, without keys of a mapping."""
     return ".".join(name.split(".")[:2])
-
-
-def _each_beside(value: Any, folder: Path) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _each_beside(inner, folder) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_each_beside(inner, folder) for inner in value]
-    return value if value is None else _beside(value, folder)
 
 
 def _beside(value: str, folder: Path) -> str:

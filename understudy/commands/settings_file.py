@@ -6,7 +6,7 @@ Paths in the file are relative to its folder, so that the file and its images ca
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -134,19 +134,19 @@ def _placed(sections: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         placed[section] = dict(values)
         for name, value in values.items():
             if holds_paths(kind.model_fields[name]):
-                placed[section][name] = _each(value, folder)
+                placed[section][name] = each_path(value, lambda path: _beside(path, folder))
             elif name in NAMES_OR_PATHS.get(section, ()) and value is not None:
                 placed[section][name] = _name_or_path(f"{section}.{name}", str(value), folder)
     return placed
 
 
-def _each(value: Any, folder: Path) -> Any:
-    """A path, or all paths in a list or mapping."""
+def each_path(value: Any, place: Callable[[str], str]) -> Any:
+    """Place a path, or all paths in a list or mapping."""
     if isinstance(value, Mapping):
-        return {key: _each(inner, folder) for key, inner in value.items()}
+        return {key: each_path(inner, place) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_each(inner, folder) for inner in value]
-    return value if value is None else _beside(str(value), folder)
+        return [each_path(inner, place) for inner in value]
+    return value if value is None else place(str(value))
 
 
 def _name_or_path(setting: str, value: str, folder: Path) -> str:

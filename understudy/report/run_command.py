@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, Self, final
 
+from understudy.recipes import REPEATS
+
 ANY_FOLDER, ANY_DATA = "DIR", "DATA"
 """Stand for the folder of the run and for its images where the results do not tell them."""
 
@@ -65,8 +67,7 @@ class RunCommand:
         if data != source and PurePath(data).suffix.lower() not in SETTINGS_FILES:
             return cls(out=data)  # the folder of a run, which was continued
         name = PurePath(source).stem.strip(".")
-        # The preset thorough repeats runs too, see `understudy.recipes.REPEATS`.
-        repeats = given.get("repeats", "5" if given.get("preset") == "thorough" else "1")
+        repeats = given.get("repeats", str(REPEATS.get(given.get("preset", ""), 1)))
         return cls(
             data=data,
             images=source,
@@ -105,15 +106,16 @@ class RunCommand:
         for name, value in changed.items():
             words += ["--set", f"{name}={value}"] if "." in name else [f"--{name}", value]
         data = self.images if "draw" in leave_out else self.data
-        return _line("run", data, [*words, "--out", f"{self.out.rstrip('/')}-{ending}"])
+        return command_on("run", data, *words, "--out", f"{self.out.rstrip('/')}-{ending}")
 
     def on_run(self, command: str, *words: str) -> str:
         """The line of the shell that calls a command on this run."""
-        return _line(command, self.folder, words)
+        return command_on(command, self.folder, *words)
 
 
-def _line(command: str, argument: str, words: Sequence[str]) -> str:
-    ordered = [*words, "--", argument] if argument.startswith("-") else [argument, *words]
+def command_on(command: str, data: str | PurePath, *words: str) -> str:
+    """The line of the shell that calls a command with DATA and options."""
+    ordered = [*words, "--", str(data)] if str(data).startswith("-") else [str(data), *words]
     return shlex.join(["understudy", command, *ordered])
 
 
