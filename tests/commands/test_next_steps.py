@@ -34,7 +34,8 @@ def test_every_command_that_is_printed_after_a_run_works(understudy, tiny_pipeli
     assert code == 0, err
     results = json.loads(Path("my run", "results.json").read_text(encoding="utf-8"))
     steps = next_steps(results, most=len(ADVICE))
-    assert out.splitlines()[-1] == f"next: {steps[0].command}"
+    assert steps[0].name == "small test set" and not steps[0].is_complete
+    assert out.splitlines()[-1] == steps[0].says
     found = {step.name: shlex.split(step.command)[1:] for step in steps}
     assert {"small test set", "validation images", "one choice", "number of images"} <= set(found)
     for name, command in found.items():
