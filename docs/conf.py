@@ -34,7 +34,8 @@ NAVIGATION = {
         "decisions/index",
         "limits",
     ],
-    "findings": ["results"],
+    "findings": ["results/index"],
+    "results/index": ["*"],
     "tutorials/index": ["/demo", "first_steps", "reading_a_report"],
     "how_to/index": [
         "how_many_images",

@@ -22,7 +22,6 @@ from understudy.settings import Settings, build, check_registered, differing_key
 from understudy.training.settings import Phase
 
 DOCS = Path(__file__).parent
-_RESULTS = DOCS.parent / "benchmarks" / "results"
 
 _SETTINGS_INTRO = """# Settings
 
@@ -183,27 +182,6 @@ def with_work(text: str) -> str:
     return _filled(text, "work", rows)
 
 
-def with_claims(text: str) -> str:
-    """A page with the number of claims of every benchmark in its place: all, with a target, missed."""
-    rows, total = (
-        ["| benchmark | figures | with a target | of these missed |", "|---|---|---|---|"],
-        [0, 0, 0],
-    )
-    for path in [*sorted(_RESULTS.glob("*.json")), *sorted(_RESULTS.glob("speed/*.json"))]:
-        claims = json.loads(path.read_text(encoding="utf-8")).get("claims", [])  # speed/gpu.json has none
-        if not claims:
-            continue
-        targeted = [claim for claim in claims if claim["met"] is not None]
-        counts = [len(claims), len(targeted), sum(not claim["met"] for claim in targeted)]
-        total = [sum(pair) for pair in zip(total, counts, strict=True)]
-        is_speed = path.parent != _RESULTS
-        page = "speed.md#measured" if is_speed else f"results.md#{path.stem}"
-        link = f"[{f'speed, {path.stem}' if is_speed else path.stem}]({page})"
-        rows.append(f"| {link} | {' | '.join(map(str, counts))} |")
-    rows.append(f"| **all** | {' | '.join(f'**{count}**' for count in total)} |")
-    return _filled(text, "claims", rows)
-
-
 def with_differences(text: str) -> str:
     """A page with a table of the settings in which two recipes differ, after every comment that names two."""
     for one, other in re.findall(r"<!-- differences of (\S+) and (\S+) -->", text):
@@ -250,7 +228,7 @@ def _filled(text: str, name: str, rows: list[str]) -> str:
 
 def pages() -> dict[Path, str]:
     """Content of every page that is written here, or of which a part is."""
-    concepts, limits, python = DOCS / "concepts.md", DOCS / "limits.md", DOCS / "reference" / "python.md"
+    concepts, python = DOCS / "concepts.md", DOCS / "reference" / "python.md"
     notebooks = (DOCS.parent / "examples" / "notebooks").glob("*.ipynb")
     methods = ((path, path.read_text(encoding="utf-8")) for path in (DOCS / "methods").glob("*.md"))
     return {
@@ -259,7 +237,6 @@ def pages() -> dict[Path, str]:
         DOCS / "settings.md": re.sub(r"\n{3,}", "\n\n", settings_page()),
         concepts: with_work(with_stages(concepts.read_text(encoding="utf-8"))),
         python: with_names(python.read_text(encoding="utf-8")),
-        limits: with_claims(limits.read_text(encoding="utf-8")),
     }
 
 

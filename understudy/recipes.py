@@ -2,7 +2,7 @@
 
 A preset sets the effort, a recipe the method. The comments give the cost and the expected result of each.
 Unless they say otherwise, figures are measured on the 600 train images of `digits` with the generator `mini`,
-the preset `quick`, two CPU cores and no GPU; docs/results.md has them with their intervals.
+the preset `quick`, two CPU cores and no GPU; docs/results has them with their intervals.
 `understudy preview` estimates the time of a run on another machine or another data set.
 """
 

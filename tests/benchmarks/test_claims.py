@@ -5,7 +5,7 @@ import json
 import pytest
 
 from benchmarks.claims import NO_TARGET, Claim, repeated, write
-from benchmarks.render import page, with_tables
+from benchmarks.render import pages, with_tables
 
 
 @pytest.mark.parametrize(
@@ -33,11 +33,13 @@ def test_a_figure_without_a_target_is_not_judged(target, tmp_path):
     assert [claim.met for claim in claims] == [None, None]
     settings = {"all": {"command": ["python"]}}
     tables = [{"title": "t", "columns": ["c"], "rows": [["r"]]}]
-    write(tmp_path / "some.json", settings=settings, rows=[], claims=claims, tables=tables)
-    assert [claim["met"] for claim in json.loads((tmp_path / "some.json").read_text())["claims"]] == [
-        None
-    ] * 2
-    assert f"| {target} | - |" in page(tmp_path)
+    path = tmp_path / "proof.json"  # a page begins with the docstring of its benchmark
+    write(path, settings=settings, rows=[], claims=claims, tables=tables)
+    assert [claim["met"] for claim in json.loads(path.read_text())["claims"]] == [None, None]
+    written = pages(tmp_path)
+    assert f"| {target} | - |" in written["proof.md"]
+    assert "| [proof](proof.md) | Checks of what the project measures:" in written["index.md"]
+    assert "| **all** | | **2** | **0** | **0** |" in written["index.md"]
 
 
 def test_a_page_has_all_tables_of_a_benchmark_or_the_first(tmp_path):
