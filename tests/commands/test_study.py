@@ -188,6 +188,7 @@ def test_sharing_changes_no_figure(volume, tmp_path):
     there = tmp_path / "alone"
     alone = run(RunFolder.find(here).settings, there)
     assert without_seconds(results_of(here)["arms"]) == without_seconds(alone["arms"])
+    assert results_of(here)["in_study"] and "in_study" not in alone
     assert results_of(here)["adaptation"] == alone["adaptation"]
     for part in ("synthetic", "arms/real-classifier", "arms/synthetic-classifier"):
         assert tree(here / part) == tree(there / part)

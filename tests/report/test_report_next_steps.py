@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from report_sample import Sample, before_class_means, make_sample, make_scale, unbalanced
 
 from understudy import cli
-from understudy.commands import printing
+from understudy.commands import chosen, printing
 from understudy.commands.next_step import say_next
 from understudy.commands.options import Options
 from understudy.report.next_steps import ADVICE, MOST_STEPS, NOTHING, Step, next_steps
@@ -461,3 +461,21 @@ def test_a_name_that_begins_with_a_dash_comes_last() -> None:
 def test_what_a_command_tells_of_its_run(line: str, data: str, folder: str) -> None:
     command = RunCommand.of({"environment": {"command": line}, "data": {"source": "pets"}})
     assert (command.data, command.folder) == (data, folder)
+
+
+@pytest.mark.parametrize(
+    "source", [".", "..", "pets", "linked", ".hidden", "pets.v2", "all.zip", "a/b/", "org/set"]
+)
+def test_the_folder_of_a_run_is_the_one_that_the_command_chose(source, tmp_path, monkeypatch) -> None:
+    (tmp_path / "here" / "pets").mkdir(parents=True)
+    (tmp_path / "here" / "linked").symlink_to("pets")
+    monkeypatch.chdir(tmp_path / "here")
+    results = {"environment": {"command": f"understudy run {source}"}, "data": {"source": source}}
+    assert RunCommand.of(results).folder == chosen.run_folder(Options(source), None)[0].as_posix()
+
+
+def test_a_run_of_a_study_is_one_of_many_whatever_its_command_says() -> None:
+    """The number of runs can stand in a settings file."""
+    results = {"environment": {"command": "understudy run pets.yaml"}, "data": {"source": "pets"}}
+    assert RunCommand.of(results).folder == "runs/pets"
+    assert RunCommand.of(results | {"in_study": True}).folder == "DIR"

@@ -18,7 +18,7 @@ from understudy.core.listing import listed
 from understudy.core.processes import Processes
 from understudy.pipeline.folder import RunFolder
 from understudy.recipes import PRESETS, RECIPES, REPEATS
-from understudy.report.run_command import command_on
+from understudy.report.run_command import command_on, default_folder
 from understudy.settings import Settings, build, check_contradictions, read_arms
 from understudy.training.settings import DEFAULT_ARMS
 
@@ -127,7 +127,7 @@ def run_folder(
     """Folder and settings of a new run, or of the run in DATA, with the settings of the command."""
     folder = Path(options.data)
     if not RunFolder.is_run(folder):
-        place = out or default_folder(options)
+        place = out or default_folder(options.data)
         return place, settings_of(options, added, folder=place)
     refused = [_as_option(name) for name in Options.__annotations__ if name in options.given - _ON_A_RUN]
     refused += ["--out"] * (out is not None)
@@ -173,7 +173,7 @@ def whole_runs(options: Options, out: Path | None, repeats: int | None) -> int:
         InputError: if the number is not from 1 to 1,000, or a single run has the place of several.
     """
     if repeats is None:
-        places = (Path(options.data), out or default_folder(options))
+        places = (Path(options.data), out or default_folder(options.data))
         return 1 if any(map(RunFolder.is_run, places)) else REPEATS.get(options.preset, 1)
     check_repeats(repeats, "--repeats")
     for place in (Path(options.data), *([] if out is None else [out])):
@@ -192,7 +192,7 @@ def study_folder(options: Options, place: Place, kind: str) -> Path:
     Raises:
         InputError: if it does not fit ``--resume``.
     """
-    folder = place.out or default_folder(options, f"-{kind}")
+    folder = place.out or default_folder(options.data, f"-{kind}")
     exists = (folder / "study.yaml").is_file()
     if place.resume is ResumeOption.NEVER and exists:
         raise InputError(
@@ -204,11 +204,6 @@ def study_folder(options: Options, place: Place, kind: str) -> Path:
             "as --out, or leave --resume out to start one"
         )
     return folder
-
-
-def default_folder(options: Options, ending: str = "") -> Path:
-    """The folder of a run or a study of DATA, unless ``--out`` gives another."""
-    return Path("runs") / f"{Path(options.data).resolve().stem}{ending}"
 
 
 def check_not_a_run(options: Options) -> None:

@@ -18,6 +18,7 @@ from understudy.generators.silence import no_progress_bars
 from understudy.pipeline.folder import RunFolder
 from understudy.pipeline.run import STAGE_NAMES, run
 from understudy.recipes import PRESETS, RECIPES
+from understudy.report.run_command import default_folder
 from understudy.settings import Settings, build
 
 
@@ -69,8 +70,7 @@ class StagedRun:
         if isinstance(data, Settings):
             if given := [*bundles, *sections]:
                 raise InputError(f"settings that are complete need no {listed(given)}: leave them out")
-            options = Options(data.data.source)
-            self.folder, self.settings = place or chosen.default_folder(options), data
+            self.folder, self.settings = place or default_folder(data.data.source), data
             return
         options = opened(Options(str(data), given=frozenset({"data", *bundles}), **bundles))
         self.folder, self.settings = _chosen_with(options, place, sections)

@@ -75,6 +75,11 @@ class RunFolder:
         """Whether ``path`` is the folder of a run."""
         return (path / "settings.yaml").exists()
 
+    @property
+    def is_in_study(self) -> bool:
+        """Whether the run belongs to a study, or to a run with ``--repeats``."""
+        return self.path.resolve().parent.with_name("study.yaml").is_file()
+
     @staticmethod
     def check(path: Path, settings: Settings, *, resume: Resume = "if-possible") -> bool:
         """Check that this run can be started or continued in ``path``; returns whether it is there already.

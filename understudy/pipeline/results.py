@@ -46,6 +46,7 @@ def gather_results(folder: RunFolder, stages: Sequence[str]) -> dict[str, Any]:
     peaks = [record["peak_memory_gb"] for record in records.values()]
     return {
         "schema": 1,
+        **({"in_study": True} if folder.is_in_study else {}),
         "data": {
             "source": settings.data.source,
             "shots": settings.data.shots,

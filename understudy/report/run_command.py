@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any, Self, final
 
 from understudy.recipes import REPEATS
@@ -56,7 +56,8 @@ class RunCommand:
         """Read the command in ``results.json``.
 
         Args:
-            results: content of the file; only ``environment.command`` and ``data.source`` are used.
+            results: content of the file; only ``environment.command``, ``data.source`` and ``in_study`` are
+                used.
         """
         command, options = _parsed(str(results.get("environment", {}).get("command", "")))
         if command[:1] and command[0] in _MANY_RUNS:
@@ -66,14 +67,13 @@ class RunCommand:
         data, source, given = command[1], str(results["data"]["source"]), dict(options)
         if data != source and PurePath(data).suffix.lower() not in SETTINGS_FILES:
             return cls(out=data)  # the folder of a run, which was continued
-        name = PurePath(source).stem.strip(".")
         repeats = given.get("repeats", str(REPEATS.get(given.get("preset", ""), 1)))
         return cls(
             data=data,
             images=source,
             options=tuple((name, value) for name, value in options if name in KEPT),
-            out=given.get("out") or (f"runs/{name}" if name else ANY_FOLDER),
-            is_one_of_many=repeats != "1",
+            out=given.get("out") or default_folder(source).as_posix(),
+            is_one_of_many=repeats != "1" or results.get("in_study", False),
         )
 
     @property
@@ -111,6 +111,16 @@ class RunCommand:
     def on_run(self, command: str, *words: str) -> str:
         """The line of the shell that calls a command on this run."""
         return command_on(command, self.folder, *words)
+
+
+def default_folder(data: str, ending: str = "") -> Path:
+    """The folder of a run or a study of these images, unless ``--out`` gives another.
+
+    Args:
+        data: as typed; a link stands for what it leads to, and ``.`` for the working directory.
+        ending: of its name.
+    """
+    return Path("runs") / f"{Path(data).resolve().stem}{ending}"
 
 
 def command_on(command: str, data: str | PurePath, *words: str) -> str:
