@@ -183,7 +183,10 @@ REFUSED = {
     ),
     "truth": ("data: {source: pets}\nseed: yes\n", "setting 'seed': input should be no truth value"),
     "range": ("data: {source: pets, shots: 0}\n", "setting 'data.shots': .* greater than or equal to 1"),
-    "idle": ("data: {source: pets, subset: 1}\n", "data.subset has no effect while data.shots is None"),
+    "idle": (
+        "data: {source: pets, subset: 1}\n",
+        "s.yaml: data.subset has no effect while data.shots is None",
+    ),
     "preset": (
         "preset: fast\ndata: {source: pets}\n",
         "s.yaml: unknown preset 'fast'; known: quick, standard",

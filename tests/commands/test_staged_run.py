@@ -134,7 +134,9 @@ def test_complete_settings_are_taken_as_they_are(here, pets):
         ("digits", {"data": "pets"}, "setting 'data' must be a section with settings"),
         ("digits", {"data": {"subset": 2}}, "data.subset has no effect"),
         ("digits", {"preset": "fast"}, "unknown preset 'fast'"),
+        ("digits", {"preset": 3}, "unknown preset 3; known: quick"),
         ("digits", {"recipe": "mine"}, "unknown recipe 'mine'"),
+        ("digits", {"recipe": ["adapted"]}, "unknown recipe ['adapted']; known: "),
         ("run", {"seed": 3}, "run is a run, which keeps its settings: leave out seed, or start a new run"),
         ("run", {"preset": "quick", "draw": {}}, "leave out preset, draw, or start"),
     ],
@@ -147,11 +149,19 @@ def test_wrong_words_are_refused_and_nothing_written(data, words, message, here)
     assert tree(here) == before
 
 
-def test_missing_images_are_refused_by_the_first_stage(here):
-    this = understudy.StagedRun("gone")
-    with pytest.raises(InputError, match="no file or folder at 'gone'"):
-        this.adapt()
+@pytest.mark.parametrize(
+    "data", ["gone", Path("gone"), None, 5, understudy.build({"data": {"source": "gone"}})]
+)
+def test_missing_images_are_refused_at_once(data, here):
+    with pytest.raises(InputError, match="no file or folder at '(gone|None|5)'"):
+        understudy.StagedRun(data)
     assert not list(here.iterdir())
+
+
+def test_a_run_goes_on_without_its_images(here):
+    settings = understudy.build({"data": {"source": "gone"}})
+    RunFolder.open(here / "runs" / "gone", settings)
+    assert understudy.StagedRun(settings).folder == understudy.StagedRun("runs/gone").folder
 
 
 def test_complete_settings_take_no_others(pets):

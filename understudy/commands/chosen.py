@@ -97,10 +97,16 @@ def settings_of(
     if not options.data.strip():
         raise InputError("DATA must not be empty: give a folder, a file or a name, such as digits")
     settings = with_defaults([*layers_of(options), added or {}], folder)
-    given = given_names(options.sections, *overrides)
+    given = given_names(*overrides)
     given += ["draw.times"] if options.times is not None else []
     given += [f"compute.{name}" for name in _COMPUTE if getattr(options, name) is not None]
     check_effect(settings, given, varied=varied)
+    try:
+        check_effect(settings, given_names(options.sections), varied=varied)
+    except InputError as error:
+        if options.settings_file is None:  # sections from Python
+            raise
+        raise InputError(f"{options.settings_file}: {error}") from None
     return settings
 
 

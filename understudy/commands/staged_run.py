@@ -14,6 +14,7 @@ from understudy.core.config import merge
 from understudy.core.errors import InputError
 from understudy.core.listing import listed
 from understudy.core.progress import Observer
+from understudy.data.load import find_source
 from understudy.generators.silence import no_progress_bars
 from understudy.pipeline.folder import RunFolder
 from understudy.pipeline.run import STAGE_NAMES, run
@@ -71,9 +72,11 @@ class StagedRun:
             if given := [*bundles, *sections]:
                 raise InputError(f"settings that are complete need no {listed(given)}: leave them out")
             self.folder, self.settings = place or default_folder(data.data.source), data
-            return
-        options = opened(Options(str(data), given=frozenset({"data", *bundles}), **bundles))
-        self.folder, self.settings = _chosen_with(options, place, sections)
+        else:
+            options = opened(Options(str(data), given=frozenset({"data", *bundles}), **bundles))
+            self.folder, self.settings = _chosen_with(options, place, sections)
+        if not RunFolder.is_run(self.folder):  # which has its own copy of the images
+            find_source(self.settings.data.source)
 
     def adapt(self) -> StageResult:
         """Read and split the images, and fit the generator to them."""

@@ -67,13 +67,13 @@ class Registry(Generic[T]):
         return add
 
     def __getitem__(self, name: str) -> T:
-        if name not in self._things:
+        if not isinstance(name, str) or name not in self._things:  # Python callers give anything
             raise InputError(self.unknown(name))
         return self._things[name]
 
     def unknown(self, name: str) -> str:
         """What a message says about an unknown name: the known ones, and the nearest of them."""
-        near = difflib.get_close_matches(name, self._things, n=1)
+        near = difflib.get_close_matches(str(name), self._things, n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         return f"unknown {self.kind} {name!r}; known: {', '.join(self)}{hint}"
 
