@@ -213,6 +213,7 @@ def _claims(rows: Sequence[Mapping[str, Any]]) -> list[Claim]:
 
 
 def _tables(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    cases, first = _cases(rows), next(iter(BACKBONES))  # whose runs have adapted the generator
     return [
         {
             "title": f"{name}, {backbone}: balanced accuracy in percent, mean and 95% Student interval over "
@@ -223,15 +224,19 @@ def _tables(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                     shots,
                     f"`{generator}`",
                     *(cell(_points(of_case, arm)) for arm in ARMS),
-                    f"{sum(row['seconds']['adapt'] for row in of_case) / len(of_case) / 60:.0f}",
+                    _minutes_to_adapt(cases[name, shots, generator, first]),
                 ]
-                for (of_set, shots, generator, of_backbone), of_case in _cases(rows).items()
+                for (of_set, shots, generator, of_backbone), of_case in cases.items()
                 if (of_set, of_backbone) == (name, backbone)
             ],
         }
         for name in dict.fromkeys(row["set"] for row in rows)
         for backbone in BACKBONES
     ]
+
+
+def _minutes_to_adapt(rows: Sequence[Mapping[str, Any]]) -> str:
+    return f"{sum(row['seconds']['adapt'] for row in rows) / len(rows) / 60:.0f}"
 
 
 if __name__ == "__main__":
