@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from data_pictures import picture
+from tiny_job import tree
 
 from understudy.core.errors import InputError
 from understudy.data.export import EXPORTS, export
@@ -64,6 +65,48 @@ def test_refuses_a_folder_in_use(tmp_path: Path, small_set: LabelledSet, form: s
         with pytest.raises(InputError, match=r"must be a new or empty folder"):
             export(small_set, target, form=form)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, OSError, SystemExit])
+@pytest.mark.parametrize("exists", [False, True])
+def test_an_interrupted_export_leaves_nothing(exists, stop, tmp_path, small_set, monkeypatch) -> None:
+    to = tmp_path / "to"
+    if exists:
+        to.mkdir()
+
+    def half(data: LabelledSet, folder: Path) -> None:
+        (folder / "cat").mkdir(parents=True)
+        (folder / "cat" / "0.png").write_bytes(data.encoded(0))
+        raise stop
+
+    monkeypatch.setitem(EXPORTS._things, "folder", half)
+    with pytest.raises(stop):
+        export(small_set, to, form="folder")
+    assert [path.name for path in tmp_path.rglob("*")] == ["to"] * exists
+
+
+@pytest.mark.parametrize("form", list(EXPORTS))
+def test_what_a_killed_export_left_is_replaced(form: str, tmp_path: Path, small_set: LabelledSet) -> None:
+    export(small_set, tmp_path / "whole", form=form)
+    (tmp_path / "empty").mkdir()
+    for left in (".new.tmp", "empty/.empty.tmp"):
+        (tmp_path / left / "cat").mkdir(parents=True)
+        (tmp_path / left / "cat" / "half.png").write_bytes(b"half")
+    expected = tree(tmp_path / "whole")
+    for name in ("new", "empty"):
+        export(small_set, tmp_path / name, form=form)
+        assert tree(tmp_path / name) == expected
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "new", "whole"]
+
+
+def test_an_empty_working_directory_stays_the_same_folder(tmp_path, small_set, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = tmp_path.stat().st_ino
+    export(small_set, Path(), form="huggingface")
+    assert [path.as_posix() for path in sorted(Path().rglob("*.parquet"))] == [
+        "data/train-00000-of-00001.parquet"
+    ]
+    assert tmp_path.stat().st_ino == before
 
 
 def test_unknown_form(tmp_path: Path, small_set: LabelledSet) -> None:

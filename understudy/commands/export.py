@@ -12,7 +12,7 @@ from understudy.commands.export_predictions import export_predictions
 from understudy.core.errors import InputError
 from understudy.core.files import write_text
 from understudy.core.progress import Silent
-from understudy.data.export import EXPORTS, check_new, export
+from understudy.data.export import EXPORTS, export, new_folder
 from understudy.data.labelled_set import LabelledSet
 from understudy.pipeline.context import Run
 from understudy.pipeline.folder import RunFolder, finished_results
@@ -30,40 +30,31 @@ FORMS: dict[What, tuple[str, ...]] = {
 
 
 def export_part(
-    folder: RunFolder, to: Path, *, what: What = "dataset", form: str | None = None, arm: str | None = None
+    folder: RunFolder,
+    to: Path,
+    *,
+    what: What = "dataset",
+    form: str | None = None,
+    arm: str | None = None,
+    hub: str | None = None,
 ) -> str:
-    """Write a part of a run, with its card, in the format of other tools.
+    """Write a part of a run, with its card, in the format of other tools; all of it or nothing.
 
     Args:
         folder: of the run.
         to: new or empty folder.
         what: ``dataset`` (the curated synthetic images), ``classifier`` (of an arm), ``predictions`` (of an
             arm, for the real test images) or ``adapter`` (for diffusers).
-        form: one of ``FORMS[what]``; the first one if not given.
+        form: one of ``FORMS[what]``; by default the first one, and ``huggingface`` for images on the hub.
         arm: the arm of the classifier or the predictions; by default the arm of the verdict.
+        hub: the repository that the files go to, ``owner/name``, for the card; None for a folder.
 
     Returns:
-        A description of what was written.
+        A description of what was written, without the place.
 
     Raises:
         InputError: if the run is not finished or lacks the part, ``to`` is not empty, the part has no such
             form, or an arm is given that has no effect.
-    """
-    return f"{write_part(folder, to, what=what, form=form, arm=arm, hub=None)} in {to}"
-
-
-def write_part(
-    folder: RunFolder, to: Path, *, what: What, form: str | None, arm: str | None, hub: str | None
-) -> str:
-    """Write a part of a run as :func:`export_part` does; returns a description without the place.
-
-    Args:
-        folder: of the run.
-        to: new or empty folder.
-        what: as for :func:`export_part`, like ``form`` and ``arm``.
-        form: None for the form that fits the place.
-        arm: None for the arm of the verdict.
-        hub: the repository that the files go to, ``owner/name``, for the card; None for a folder.
     """
     if form is not None and form not in FORMS[what]:
         *others, last = FORMS[what]
@@ -71,13 +62,18 @@ def write_part(
         raise InputError(f"--form of the {what} must be {known}, got {form!r}")
     if arm is not None and what not in ("classifier", "predictions"):
         raise InputError(f"--arm has no effect on the {what}: leave it out")
-    if what == "dataset" and hub is None:
-        return f"{export_dataset(folder, to, form=form or FORMS[what][0])} images"
+    # The page of a data set on the hub shows the images of Parquet files.
+    form = form or ("huggingface" if what == "dataset" and hub is not None else FORMS[what][0])
+    with new_folder(to) as new:
+        return _write(folder, new, what=what, form=form, arm=arm, hub=hub)
+
+
+def _write(folder: RunFolder, to: Path, *, what: What, form: str, arm: str | None, hub: str | None) -> str:
+    if what == "dataset" and hub is None:  # the only part of a run that is not finished
+        return f"{export_dataset(folder, to, form=form)} images"
     results = finished_results(folder)
-    check_new(to)
     if what == "dataset":
-        # The page of a data set on the hub shows the images of Parquet files.
-        return f"{export_dataset(folder, to, form=form or 'huggingface')} images"
+        return f"{export_dataset(folder, to, form=form)} images"
     if what == "adapter":
         _export_adapter(folder, to, results, hub=hub)
         return "the adapter"
@@ -87,7 +83,7 @@ def write_part(
     if what == "predictions":
         count = export_predictions(folder, to, arm=name)
         return f"the predictions of the arm {name} for {count} real test images"
-    export_classifier(folder, to, results, arm=name, form=form or FORMS[what][0], hub=hub)
+    export_classifier(folder, to, results, arm=name, form=form, hub=hub)
     return f"the classifier of the arm {name}"
 
 

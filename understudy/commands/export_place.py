@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from understudy.commands.export import write_part
+from understudy.commands.export import export_part
 from understudy.commands.options import Export, ExportWhat
 from understudy.core.errors import InputError
 from understudy.core.hub_upload import Kind, check_repository, check_token, upload
@@ -40,7 +40,7 @@ def export_as_asked(folder: RunFolder, asked: Export) -> list[str]:
             f"{asked.to} must be outside of the run, which keeps its own files there: choose another"
         )
     form = None if asked.form is None else asked.form.value
-    write = partial(write_part, folder, what=asked.what.value, form=form, arm=asked.arm)
+    write = partial(export_part, folder, what=asked.what.value, form=form, arm=asked.arm)
     if asked.to.startswith(_HUB):
         return _to_hub(write, asked.to.removeprefix(_HUB), asked)
     return _to_folder(write, Path(asked.to), asked)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import shutil
 import tarfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -13,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from understudy.core.errors import InputError
-from understudy.core.files import write_json
+from understudy.core.files import temporary_path, write_json
 from understudy.core.listing import listed
 from understudy.core.registry import Registry
 from understudy.data.labelled_set import LabelledSet
@@ -42,8 +45,8 @@ def export(data: LabelledSet, to: Path, *, form: str) -> None:
             names.
     """
     write = EXPORTS[form]
-    check_new(to)
-    write(data, to)
+    with new_folder(to) as folder:
+        write(data, folder)
 
 
 def check_new(to: Path) -> None:
@@ -52,8 +55,34 @@ def check_new(to: Path) -> None:
     Raises:
         InputError: if it is a file or holds something.
     """
-    if to.exists() and (not to.is_dir() or any(to.iterdir())):
+    if to.exists() and (not to.is_dir() or {*to.iterdir()} - {temporary_path(to / to.resolve().name)}):
         raise InputError(f"{to} must be a new or empty folder to export to: choose another")
+
+
+@contextmanager
+def new_folder(to: Path) -> Iterator[Path]:
+    """Fill a temporary folder in the block, which takes the place of ``to`` when everything is written.
+
+    Args:
+        to: a new or empty folder. An empty one stays the same folder, as it may be the working directory, or
+            the place of another disk.
+
+    Raises:
+        InputError: as :func:`check_new`.
+    """
+    check_new(to)
+    place = to.resolve()
+    temporary = temporary_path(place / place.name if place.exists() else place)
+    shutil.rmtree(temporary, ignore_errors=True)  # of an export that was killed
+    try:
+        yield temporary
+        if not place.exists():
+            os.replace(temporary, place)
+            return
+        for path in temporary.iterdir():
+            os.replace(path, place / path.name)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 @EXPORTS.register(
