@@ -6,11 +6,11 @@ augmentation, and over a network that knows ImageNet?
 set takes about two hours on two CPU cores; ``SETS=trashnet`` measures one, and rows of other sets
 in the result file are kept. With ``--smoke`` it runs on ``digits`` with bundled networks.
 
-Each set is tried with 5 and 20 images per class and with all, three runs each with one training per arm, with
-two backbones at 64 pixels: ``photo``, which knows ImageNet, and a ResNet from random weights.
-``class_conditional`` learns from the train images alone; ``mini``, which knows printed characters, is the
-floor, with 20 per class. Settings were fixed before any run, and nothing is chosen on test images. Copies are
-removed first: the sets have some within and across their splits, a few of them with two labels.
+Each set is tried with 5 and 20 images per class and with all, three runs each, with two backbones at 64
+pixels: ``photo``, which knows ImageNet, and a ResNet from random weights. ``class_conditional`` learns from
+the train images alone; ``mini``, which knows printed characters, is the floor, with 20 per class. Settings
+were fixed before any run, and nothing is chosen on test images. Copies are removed first: the sets have some
+within and across their splits, a few of them with two labels.
 """
 
 from __future__ import annotations
@@ -62,7 +62,6 @@ _COMMON: Mapping[str, Any] = {
         "resolution": 64,
         "batch_size": 32,
         "curve_points": 0,
-        "num_seeds": 1,  # intervals are over runs, which differ in images, generator and training
         "verdict": "balanced_accuracy",
     },
     "fidelity": {"encoder": "mini"},  # not reported: without a name, it would be measured with `photo`
