@@ -15,7 +15,8 @@ from understudy.core.executors.do import check_executor, check_one_process
 from understudy.core.host_memory import ImageMemory, image_memory
 from understudy.core.lock import FolderLock
 from understudy.core.processes import Processes
-from understudy.core.progress import Observer, Silent
+from understudy.core.progress import Observer
+from understudy.core.progress_file import ProgressFile
 from understudy.core.provenance import forget_peak_memory
 from understudy.core.threads import use_threads
 from understudy.data.load import Splits
@@ -127,8 +128,9 @@ def run(
     check_one_process(settings.compute)
     check_names(with_kept_files(settings, out), finished=_finished(settings, out, device))
     last, processes = STAGE_NAMES.index(until), Processes()
-    settings = _with_added_stages(settings, out, device, observer or Silent())
-    this = Run(RunFolder(out, settings), device, observer or Silent())
+    progress = ProgressFile(out, observer)
+    settings = _with_added_stages(settings, out, device, progress)
+    this = Run(RunFolder(out, settings), device, progress)
     if not processes.is_main:
         if last > 0:
             adapt.help_to_adapt(this)
@@ -141,6 +143,7 @@ def run(
             check_stages(settings, this.splits)  # read and checked before the folder is made
         lock.take()
         RunFolder.open(out, settings, resume=resume)
+        progress.begin()
         if this.folder.record("load") is None:
             _do(this, STAGES[:1])
         elif not is_loaded:
@@ -152,6 +155,7 @@ def run(
             check_executor(this.terms)
         if not _do(this, STAGES[1 : last + 1]) and until == "report":
             check_intact(this)  # a stage that does something reads the files that it needs
+        progress.end()
     if until == "report":
         return finished_results(this.folder)
     return {name: this.folder.record(name) for name in STAGE_NAMES[: last + 1]}
@@ -166,7 +170,7 @@ def _use_machine(settings: Settings) -> None:
 
 def _finished(settings: Settings, out: Path, device: str) -> list[str]:
     """The stages that every run has and that are done in ``out`` with these settings."""
-    run = Run(RunFolder(out, settings), device, Silent())
+    run = Run(RunFolder(out, settings), device)
     return [
         stage.name
         for stage in STAGES
@@ -174,7 +178,7 @@ def _finished(settings: Settings, out: Path, device: str) -> list[str]:
     ]
 
 
-def _with_added_stages(settings: Settings, out: Path, device: str, observer: Observer) -> Settings:
+def _with_added_stages(settings: Settings, out: Path, device: str, observer: ProgressFile) -> Settings:
     """The settings with those of finished stages that another command added to the run.
 
     ``results.json`` keeps the results of such a stage, so the run keeps its settings if the first command is
@@ -281,5 +285,5 @@ def write_report_again(folder: RunFolder, *, observer: Observer | None = None) -
                 f"{folder.path}/stages lacks the record of {', '.join(missing)}: go on with 'understudy run "
                 f"{folder.path}'"
             )
-        report.report(Run(folder, "cpu", observer or Silent()), STAGE_NAMES)
+        report.report(Run(folder, "cpu", ProgressFile(folder.path, observer)), STAGE_NAMES)
     return finished_results(folder)
