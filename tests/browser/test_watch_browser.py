@@ -116,9 +116,9 @@ def test_an_open_page_follows_the_folder_and_keeps_focus_and_position(chromium, 
         for stage in AFTER_ADAPT:
             shutil.copy(FIXTURE / "stages" / f"{stage}.json", folder / "stages")
         shutil.copy(FIXTURE / "results.json", folder)
-        (folder / "report.html").write_text("<html>the report</html>")
+        (folder / "report.html").write_text('<link rel="icon" href="data:,"><p>the report')
         page.get_by_text("Open the report").click()
-        assert page.content() == "<html><head></head><body>the report</body></html>"
+        assert page.locator("p").inner_text() == "the report"
 
 
 def test_updates_can_be_paused(chromium, tmp_path):
