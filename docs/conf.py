@@ -44,6 +44,7 @@ NAVIGATION = {
         "which_generator",
         "no_difference",
         "watch_a_run",
+        "track_a_run",
         "/photographs",
         "/studies",
         "/exports",

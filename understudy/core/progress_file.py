@@ -36,6 +36,9 @@ class ProgressFile:
     Args:
         folder: of the run.
         observer: what else receives the progress.
+
+    Attributes:
+        pass_on: what else is called with figures, as :meth:`measured` is.
     """
 
     def __init__(self, folder: Path, observer: Observer | None = None) -> None:
@@ -46,6 +49,7 @@ class ProgressFile:
         self._measured: dict[str, dict[str, list[list[float]]]] = {}
         self._has_begun = False
         self._written = 0.0
+        self.pass_on: Callable[..., object] = Silent().measured
 
     def begin(self) -> None:
         """Write from now on; goes on with the messages and figures of a run that was stopped."""
@@ -91,6 +95,7 @@ class ProgressFile:
         for figure, value in figures.items():
             kept = [point for point in noted.get(figure, []) if point[0] < step]
             noted[figure] = [*kept, [step, value]][-_MOST_FIGURES:]
+        self.pass_on(name, figures, step=step)
         self._write_seldom()
 
     def _write_seldom(self) -> None:

@@ -7,18 +7,16 @@ record.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from understudy.core.errors import InputError
 from understudy.core.executors.do import check_executor, check_one_process
-from understudy.core.host_memory import ImageMemory, image_memory
 from understudy.core.lock import FolderLock
 from understudy.core.processes import Processes
 from understudy.core.progress import Observer
 from understudy.core.progress_file import ProgressFile
-from understudy.core.provenance import forget_peak_memory
-from understudy.core.threads import use_threads
 from understudy.data.load import Splits
 from understudy.pipeline import (
     adapt,
@@ -40,7 +38,9 @@ from understudy.pipeline.context import Run
 from understudy.pipeline.folder import Resume, RunFolder, finished_results
 from understudy.pipeline.intact import check_intact
 from understudy.pipeline.kept_files import changed_files, with_kept_files
+from understudy.pipeline.machine import use_machine
 from understudy.pipeline.stage import Stage
+from understudy.pipeline.tracking import tracking
 from understudy.settings import Settings, differing_keys, with_earlier_defaults, with_section
 
 # fmt: off
@@ -124,7 +124,7 @@ def run(
         InputError: for settings or data that do not fit, or a folder in which another process works; the
             folder is left unchanged.
     """
-    _use_machine(settings)
+    use_machine(settings)
     check_one_process(settings.compute)
     check_names(with_kept_files(settings, out), finished=_finished(settings, out, device))
     last, processes = STAGE_NAMES.index(until), Processes()
@@ -153,19 +153,14 @@ def run(
             processes.wait()
         if any(not stage.is_finished(this) for stage in STAGES[1 : last + 1] if stage.is_wanted(settings)):
             check_executor(this.terms)
-        if not _do(this, STAGES[1 : last + 1]) and until == "report":
+        with tracking(this, progress) as track:
+            has_done = _do(this, STAGES[1 : last + 1], track)
+        if not has_done and until == "report":
             check_intact(this)  # a stage that does something reads the files that it needs
         progress.end()
     if until == "report":
         return finished_results(this.folder)
     return {name: this.folder.record(name) for name in STAGE_NAMES[: last + 1]}
-
-
-def _use_machine(settings: Settings) -> None:
-    """Take no more threads and memory than the settings allow."""
-    forget_peak_memory()
-    use_threads(settings.compute.threads)
-    ImageMemory(settings.data.memory, image_memory().processes).use()  # a worker has its share
 
 
 def _finished(settings: Settings, out: Path, device: str) -> list[str]:
@@ -222,14 +217,18 @@ def _with_measured_sizes(settings: Settings, stored: Run) -> Settings:
     return settings
 
 
-def _do(run: Run, stages: tuple[Stage, ...]) -> bool:
-    """Do the wanted stages that are not finished, and the last one if any was; returns whether one was."""
+def _do(run: Run, stages: tuple[Stage, ...], track: Callable[[str], object] = lambda stage: None) -> bool:
+    """Do the wanted stages that are not finished, and the last one if any was; returns whether one was.
+
+    ``track`` is called with the name of each stage that was done.
+    """
     is_outdated = False
     for stage in stages:
         if stage.is_finished(run) and not (stage.is_last and is_outdated):
             run.observer.say(f"{stage.name}: finished earlier, kept")
         elif stage.is_wanted(run.settings):
             stage.do(run)
+            track(stage.name)
             is_outdated = True
     return is_outdated
 
