@@ -151,13 +151,7 @@ def run(
         if last > 0:
             processes.wait()  # the other processes now check whether to adapt
             processes.wait()
-        if any(not stage.is_finished(this) for stage in STAGES[1 : last + 1] if stage.is_wanted(settings)):
-            check_executor(this.terms)
-        with tracking(this, progress) as track:
-            has_done = _do(this, STAGES[1 : last + 1], track)
-        if not has_done and until == "report":
-            check_intact(this)  # a stage that does something reads the files that it needs
-        progress.end()
+        _do_after_load(this, STAGES[1 : last + 1], progress)
     if until == "report":
         return finished_results(this.folder)
     return {name: this.folder.record(name) for name in STAGE_NAMES[: last + 1]}
@@ -215,6 +209,17 @@ def _with_measured_sizes(settings: Settings, stored: Run) -> Settings:
                 values = {name: tuple(sorted({*given, *measured}))}
                 settings = with_section(settings, stage.name, **values)
     return settings
+
+
+def _do_after_load(run: Run, stages: tuple[Stage, ...], progress: ProgressFile) -> None:
+    """Do the stages after the first one, and track them; if none is to be done, check the files of the run."""
+    if any(not stage.is_finished(run) for stage in stages if stage.is_wanted(run.settings)):
+        check_executor(run.terms)
+    with tracking(run, progress) as track:
+        has_done = _do(run, stages, track)
+    if not has_done and stages and stages[-1].is_last:
+        check_intact(run)  # a stage that does something reads the files that it needs
+    progress.end()
 
 
 def _do(run: Run, stages: tuple[Stage, ...], track: Callable[[str], object] = lambda stage: None) -> bool:
