@@ -212,7 +212,7 @@ def _with_measured_sizes(settings: Settings, stored: Run) -> Settings:
 
 
 def _do_after_load(run: Run, stages: tuple[Stage, ...], progress: ProgressFile) -> None:
-    """Do the stages after the first one, and track them; if none is to be done, check the files of the run."""
+    """Do the stages after the first one, and track them; if none is to be done, check the files."""
     if any(not stage.is_finished(run) for stage in stages if stage.is_wanted(run.settings)):
         check_executor(run.terms)
     with tracking(run, progress) as track:
