@@ -70,7 +70,7 @@ class WatchedFolder:
 
     def _show_runs(self, found: dict[str, Path]) -> ShownRuns:
         rows = [_row(name, self._run(path, name)) for name, path in found.items()]
-        counts = Counter(row.tone for row in rows)
+        counts = Counter[str](row.tone for row in rows)
         study = self._files.read(self._path / "study.json", read_json) or {}
         is_running = counts["running"] > 0
         return ShownRuns(
