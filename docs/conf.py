@@ -43,6 +43,8 @@ NAVIGATION = {
         "copies_of_patients",
         "which_generator",
         "no_difference",
+        "watch_a_run",
+        "track_a_run",
         "/photographs",
         "/studies",
         "/exports",

@@ -23,7 +23,7 @@ from understudy.settings import build
 
 ROOT = Path(__file__).parent.parent
 # Generated pages and decisions do not count: users read the others.
-PAGES = [*(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "methods").glob("*.md")]
+PAGES = [page for folder in (".", "methods", "how_to") for page in (ROOT / "docs" / folder).glob("*.md")]
 USER_TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES if page.name != "settings.md")
 DOCUMENTS = sorted(
     [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "understudy" / "generators").rglob("*.md")]

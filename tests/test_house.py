@@ -31,10 +31,12 @@ HEAVY = {
         "ray",
         "scipy",
         "sklearn",
+        "starlette",
         "submitit",
         "timm",
         "torch",
         "torchvision",
+        "uvicorn",
     ),
     *("safetensors", "transformers"),
 }

@@ -388,15 +388,18 @@ def export(folder: RunPath, asked: typed.Export, override: typed.Licences = None
     on the Hugging Face hub, which is private unless you give --public.
     """
     from understudy.commands import chosen, printing
-    from understudy.commands.export_licences import stating_licences
     from understudy.commands.export_place import export_as_asked
 
-    if override and asked.dry_run:
-        raise InputError("--set stores licences in the run, --dry-run stores nothing: leave one of them out")
-    with stating_licences(folder, chosen.parse_overrides(override)) as run:
-        lines = export_as_asked(run, asked)
-    for line in lines:
+    for line in export_as_asked(folder, asked, chosen.parse_overrides(override)):
         printing.say(line, is_path=True)
+
+
+@app.command("watch")
+def watch_folder(folder: typed.WatchedPath, port: typed.Port = None, opens: typed.Opens = False) -> None:
+    """Show a run or a study on a local page while it grows, until Ctrl-C. The folder is only read."""
+    from understudy.commands.watch import watch
+
+    watch(folder, port=port, opens=opens)
 
 
 @app.command("compare-runs")

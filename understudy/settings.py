@@ -27,7 +27,7 @@ from understudy.core.config import (
     validated,
 )
 from understudy.core.errors import InputError
-from understudy.core.settings import ComputeSettings
+from understudy.core.settings import ComputeSettings, TrackSettings
 from understudy.curation.settings import CurateSettings
 from understudy.data.settings import CaptionSettings, DataSettings
 from understudy.evaluation.settings import (
@@ -62,6 +62,7 @@ class Settings(Section):
     shift: ShiftSettings = ShiftSettings()
     membership: MembershipSettings = MembershipSettings()
     compute: ComputeSettings = ComputeSettings()
+    track: TrackSettings = TrackSettings()
 
     @model_validator(mode="after")
     def _guidance_is_adapted(self) -> Self:

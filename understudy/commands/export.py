@@ -11,7 +11,6 @@ from understudy.commands.export_classifier import export_classifier
 from understudy.commands.export_predictions import export_predictions
 from understudy.core.errors import InputError
 from understudy.core.files import write_text
-from understudy.core.progress import Silent
 from understudy.data.export import EXPORTS, export, new_folder
 from understudy.data.labelled_set import LabelledSet
 from understudy.pipeline.context import Run
@@ -107,7 +106,7 @@ def export_dataset(folder: RunFolder, to: Path, *, form: str) -> int:
         curated.image(index)  # raises an error for a damaged image, which would be exported as it is
     # Read before anything is written, because the files can be damaged.
     results = finished_results(folder) if (folder.path / "results.json").exists() else None
-    card = None if results is None else run_card(Run(folder, "cpu", Silent()), results, data_files=None)
+    card = None if results is None else run_card(Run(folder, "cpu"), results, data_files=None)
     export(curated, to, form=form)
     if card is not None:
         write_text(to / "README.md", card)

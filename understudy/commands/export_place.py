@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from understudy.commands.export import export_part
+from understudy.commands.export_licences import stating_licences
 from understudy.commands.options import Export, ExportWhat
 from understudy.core.errors import InputError
 from understudy.core.hub_upload import Kind, check_repository, check_token, upload
@@ -21,12 +23,14 @@ _MOST_FILES = 20
 """Files that a dry run lists."""
 
 
-def export_as_asked(folder: RunFolder, asked: Export) -> list[str]:
+def export_as_asked(path: Path, asked: Export, licences: Sequence[Mapping[str, Any]]) -> list[str]:
     """Write a part of a run to a folder or to the hub, or show what would be written.
 
     Args:
-        folder: of the run.
+        path: folder of the run.
         asked: the options of the command.
+        licences: nested settings that the run then keeps, as for
+            :func:`understudy.commands.export_licences.stating_licences`.
 
     Returns:
         Lines for the user: what was written, or the files of a dry run.
@@ -35,6 +39,13 @@ def export_as_asked(folder: RunFolder, asked: Export) -> list[str]:
         InputError: as :func:`understudy.commands.export.export_part`; and if an option has no effect, the
             name on the hub cannot be one, or the hub does not take the files.
     """
+    if licences and asked.dry_run:
+        raise InputError("--set stores licences in the run, --dry-run stores nothing: leave one of them out")
+    with stating_licences(path, licences) as folder:
+        return _export(folder, asked)
+
+
+def _export(folder: RunFolder, asked: Export) -> list[str]:
     if Path(asked.to).resolve().is_relative_to(folder.path.resolve()):
         raise InputError(
             f"{asked.to} must be outside of the run, which keeps its own files there: choose another"

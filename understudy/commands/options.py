@@ -108,6 +108,13 @@ KindOfName = Annotated[
     str | None,
     typer.Argument(help="recipes, presets, arms, backbones, generators, ... [default: all]", metavar="KIND"),
 ]
+WatchedPath = Annotated[
+    Path, typer.Argument(help="folder of a run or a study; it may be made later", metavar="DIR")
+]
+Port = Annotated[
+    int | None, whole_number(help="port of the page on this machine [default: 8642, or a free one]")
+]
+Opens = Annotated[bool, typer.Option("--open", help="open the page in a browser")]
 FirstRun = Annotated[Path, typer.Argument(help="folder of a finished run", metavar="A")]
 SecondRun = Annotated[Path, typer.Argument(help="folder of a second run with the same classes", metavar="B")]
 Page = Annotated[Path | None, typer.Option(help="also write a page, such as compare.html", metavar="FILE")]

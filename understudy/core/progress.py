@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
 from typing import Any, Protocol, TypeVar, final
 
@@ -65,9 +65,16 @@ class Observer(Protocol):
         """Show a bar while the block runs; the yielded function adds to the number of units done."""
 
 
+class Recorder(Observer, Protocol):
+    """An observer that also receives figures; the stages of a run report to one."""
+
+    def measured(self, name: str, figures: Mapping[str, float], *, step: int) -> None:
+        """Receive figures that were measured after a step of the loop whose bar has this name."""
+
+
 @final
 class Silent:
-    """An observer that shows nothing."""
+    """A recorder that shows nothing."""
 
     def say(self, text: str) -> None:
         """Ignore the line."""
@@ -76,6 +83,9 @@ class Silent:
     def bar(self, text: str, *, total: int, unit: str) -> Iterator[Callable[[int], None]]:
         """Show no bar."""
         yield lambda amount: None
+
+    def measured(self, name: str, figures: Mapping[str, float], *, step: int) -> None:
+        """Ignore the figures."""
 
 
 @final

@@ -1,8 +1,17 @@
-"""How much of the machine a run may use."""
+"""How much of the machine a run may use, and where it is tracked."""
 
 from __future__ import annotations
 
 from understudy.core.config import Section, setting, unless, when
+
+
+class TrackSettings(Section):
+    """Experiment trackers, to which a run sends its settings, figures and a picture while it goes on."""
+
+    to: tuple[str, ...] = setting((), decides="nothing", registry="core.trackers:TRACKERS")
+    """Trackers, as `[tensorboard]`. By default nothing is sent anywhere."""
+    project: str = setting("understudy", min_length=1, decides="nothing", needs=unless("track.to", ()))
+    """The project (Weights & Biases) or experiment (MLflow) that the run belongs to."""
 
 
 class ComputeSettings(Section):

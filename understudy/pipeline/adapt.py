@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from understudy.adaptation.adapter import MEND_GIVEN, copy_adapter, read_adapter_report
+from understudy.adaptation.fit import AdaptStep
 from understudy.core.processes import Processes
 from understudy.generators.settings import FEWEST_FROM_SCRATCH
 from understudy.pipeline.context import Run
@@ -29,7 +32,7 @@ def adapt(run: Run) -> None:
             run.observer.say(f"adapt: skipped, because the adapter in {settings.adapter} is used")
             return
         with run.observer.bar("adapt", total=settings.num_steps, unit="steps") as advance:
-            for amount in progress_of(run.generators.adapt(folder)):
+            for amount in progress_of(_noted(run)):
                 advance(amount)
         record |= read_adapter_report(folder)
     losses = f"{record['val_loss_before']:.4f} -> {record['val_loss_after']:.4f}"
@@ -40,6 +43,15 @@ def adapt(run: Run) -> None:
             f"adapt: warning: after {record['steps']} steps 'class_conditional' mostly draws noise: --set "
             f"adapt.steps={FEWEST_FROM_SCRATCH} or more"
         )
+
+
+def _noted(run: Run) -> Iterator[AdaptStep]:
+    """Adapt the main generator, and report the losses whenever they are measured on validation images."""
+    for step in run.generators.adapt(run.path / "adapter"):
+        if step.val_loss is not None:
+            losses = {"loss": step.loss, "val_loss": step.val_loss}
+            run.observer.measured("adapt", losses, step=step.step)
+        yield step
 
 
 def help_to_adapt(run: Run) -> None:

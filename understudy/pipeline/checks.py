@@ -14,6 +14,7 @@ from understudy.adaptation.adapter import (
 )
 from understudy.adaptation.methods import METHODS
 from understudy.core.errors import InputError
+from understudy.core.trackers import check_trackers
 from understudy.data.captions.captions import caption_sets, captions_of
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.load import Splits
@@ -53,6 +54,7 @@ def check_names(settings: Settings, *, finished: Sequence[str] = ()) -> None:
             f"from, got {settings.adapt.method!r}: leave adapt.method out"
         )
     check_registered(settings)
+    check_trackers(settings.track.to)
     _check_captions_are_used(settings)
     check_training(settings.compare)
     check_encoders(settings, finished)

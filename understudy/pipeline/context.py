@@ -12,11 +12,11 @@ from typing import Any, final
 
 import numpy as np
 
+from understudy.core import progress
 from understudy.core.config import Section
 from understudy.core.errors import InputError
 from understudy.core.executors.executor import Terms
 from understudy.core.files import content_of
-from understudy.core.progress import Observer
 from understudy.core.provenance import environment
 from understudy.data.image_kind import ImageKind, look_at
 from understudy.data.labelled_set import LabelledSet
@@ -45,13 +45,13 @@ class Run:
     Attributes:
         folder: the run folder, with the settings.
         device: torch device.
-        observer: receives messages and progress.
+        observer: receives messages, progress and figures; by default nobody does.
         started: when this object was made, by ``time.monotonic``.
     """
 
     folder: RunFolder
     device: str
-    observer: Observer
+    observer: progress.Recorder = field(default_factory=progress.Silent)
     started: float = field(default_factory=time.monotonic)
     _contents: dict[Path, dict[str, Any]] = field(default_factory=dict, init=False, repr=False)
 

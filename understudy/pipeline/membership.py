@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from understudy.core.progress import Silent
 from understudy.curation.selections import candidates_wanted
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.splits import take_share
@@ -114,7 +113,7 @@ def _shadow_pipeline(run: Run, folder: Path, members: np.ndarray, seed: int) -> 
         keep_files(with_kept_files(run.settings, run.path), shadow_folder.path)
         with shadow_folder.stage("load") as record:
             record |= run.recorded("load") | {"train": len(members)}
-    shadow = Run(shadow_folder, run.device, Silent())
+    shadow = Run(shadow_folder, run.device)
     for stage in (adapt, draw, curate):
         if shadow_folder.record(stage.__name__) is None:
             stage(shadow)

@@ -7,17 +7,16 @@ record.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from understudy.core.errors import InputError
 from understudy.core.executors.do import check_executor, check_one_process
-from understudy.core.host_memory import ImageMemory, image_memory
 from understudy.core.lock import FolderLock
 from understudy.core.processes import Processes
-from understudy.core.progress import Observer, Silent
-from understudy.core.provenance import forget_peak_memory
-from understudy.core.threads import use_threads
+from understudy.core.progress import Observer
+from understudy.core.progress_file import ProgressFile
 from understudy.data.load import Splits
 from understudy.pipeline import (
     adapt,
@@ -39,7 +38,9 @@ from understudy.pipeline.context import Run
 from understudy.pipeline.folder import Resume, RunFolder, finished_results
 from understudy.pipeline.intact import check_intact
 from understudy.pipeline.kept_files import changed_files, with_kept_files
+from understudy.pipeline.machine import use_machine
 from understudy.pipeline.stage import Stage
+from understudy.pipeline.tracking import tracking
 from understudy.settings import Settings, differing_keys, with_earlier_defaults, with_section
 
 # fmt: off
@@ -123,12 +124,13 @@ def run(
         InputError: for settings or data that do not fit, or a folder in which another process works; the
             folder is left unchanged.
     """
-    _use_machine(settings)
+    use_machine(settings)
     check_one_process(settings.compute)
     check_names(with_kept_files(settings, out), finished=_finished(settings, out, device))
     last, processes = STAGE_NAMES.index(until), Processes()
-    settings = _with_added_stages(settings, out, device, observer or Silent())
-    this = Run(RunFolder(out, settings), device, observer or Silent())
+    progress = ProgressFile(out, observer)
+    settings = _with_added_stages(settings, out, device, progress)
+    this = Run(RunFolder(out, settings), device, progress)
     if not processes.is_main:
         if last > 0:
             adapt.help_to_adapt(this)
@@ -141,6 +143,7 @@ def run(
             check_stages(settings, this.splits)  # read and checked before the folder is made
         lock.take()
         RunFolder.open(out, settings, resume=resume)
+        progress.begin()
         if this.folder.record("load") is None:
             _do(this, STAGES[:1])
         elif not is_loaded:
@@ -148,25 +151,15 @@ def run(
         if last > 0:
             processes.wait()  # the other processes now check whether to adapt
             processes.wait()
-        if any(not stage.is_finished(this) for stage in STAGES[1 : last + 1] if stage.is_wanted(settings)):
-            check_executor(this.terms)
-        if not _do(this, STAGES[1 : last + 1]) and until == "report":
-            check_intact(this)  # a stage that does something reads the files that it needs
+        _do_after_load(this, STAGES[1 : last + 1], progress)
     if until == "report":
         return finished_results(this.folder)
     return {name: this.folder.record(name) for name in STAGE_NAMES[: last + 1]}
 
 
-def _use_machine(settings: Settings) -> None:
-    """Take no more threads and memory than the settings allow."""
-    forget_peak_memory()
-    use_threads(settings.compute.threads)
-    ImageMemory(settings.data.memory, image_memory().processes).use()  # a worker has its share
-
-
 def _finished(settings: Settings, out: Path, device: str) -> list[str]:
     """The stages that every run has and that are done in ``out`` with these settings."""
-    run = Run(RunFolder(out, settings), device, Silent())
+    run = Run(RunFolder(out, settings), device)
     return [
         stage.name
         for stage in STAGES
@@ -174,7 +167,7 @@ def _finished(settings: Settings, out: Path, device: str) -> list[str]:
     ]
 
 
-def _with_added_stages(settings: Settings, out: Path, device: str, observer: Observer) -> Settings:
+def _with_added_stages(settings: Settings, out: Path, device: str, observer: ProgressFile) -> Settings:
     """The settings with those of finished stages that another command added to the run.
 
     ``results.json`` keeps the results of such a stage, so the run keeps its settings if the first command is
@@ -218,14 +211,29 @@ def _with_measured_sizes(settings: Settings, stored: Run) -> Settings:
     return settings
 
 
-def _do(run: Run, stages: tuple[Stage, ...]) -> bool:
-    """Do the wanted stages that are not finished, and the last one if any was; returns whether one was."""
+def _do_after_load(run: Run, stages: tuple[Stage, ...], progress: ProgressFile) -> None:
+    """Do the stages after the first one, and track them; if none is to be done, check the files."""
+    if any(not stage.is_finished(run) for stage in stages if stage.is_wanted(run.settings)):
+        check_executor(run.terms)
+    with tracking(run, progress) as track:
+        has_done = _do(run, stages, track)
+    if not has_done and stages and stages[-1].is_last:
+        check_intact(run)  # a stage that does something reads the files that it needs
+    progress.end()
+
+
+def _do(run: Run, stages: tuple[Stage, ...], track: Callable[[str], object] = lambda stage: None) -> bool:
+    """Do the wanted stages that are not finished, and the last one if any was; returns whether one was.
+
+    ``track`` is called with the name of each stage that was done.
+    """
     is_outdated = False
     for stage in stages:
         if stage.is_finished(run) and not (stage.is_last and is_outdated):
             run.observer.say(f"{stage.name}: finished earlier, kept")
         elif stage.is_wanted(run.settings):
             stage.do(run)
+            track(stage.name)
             is_outdated = True
     return is_outdated
 
@@ -281,5 +289,5 @@ def write_report_again(folder: RunFolder, *, observer: Observer | None = None) -
                 f"{folder.path}/stages lacks the record of {', '.join(missing)}: go on with 'understudy run "
                 f"{folder.path}'"
             )
-        report.report(Run(folder, "cpu", observer or Silent()), STAGE_NAMES)
+        report.report(Run(folder, "cpu", ProgressFile(folder.path, observer)), STAGE_NAMES)
     return finished_results(folder)

@@ -17,12 +17,13 @@ def loss_figure(adaptation: Mapping[str, Any]) -> Markup:
     return Markup(loss_curve(adaptation["curve"], kept_step=adaptation["best_step"]))  # noqa: S704 - our own markup
 
 
-def loss_curve(curve: Sequence[tuple[int, float]], *, kept_step: int) -> str:
+def loss_curve(curve: Sequence[tuple[int, float]], *, kept_step: int, mark: str = "kept") -> str:
     """Denoising loss on held-out real images over adaptation steps; the step that was kept is marked.
 
     Args:
         curve: pairs of step and loss.
         kept_step: the step whose weights were kept.
+        mark: the word beside it.
 
     Returns:
         SVG markup.
@@ -34,7 +35,7 @@ def loss_curve(curve: Sequence[tuple[int, float]], *, kept_step: int) -> str:
         if step == kept_step:
             axes.plot([step], [loss], "o", color=INK, markersize=8, markeredgewidth=0)
             axes.annotate(
-                "kept",
+                mark,
                 (step, loss),
                 xytext=(0, 9),
                 textcoords="offset points",

@@ -1,0 +1,51 @@
+"""A whole run in TensorBoard, and what a run notes of itself while it goes on."""
+
+import importlib.util
+
+import pytest
+from tiny_job import Listener, results_of, tiny_settings, tree
+
+from understudy.core import progress_file
+from understudy.core.progress_file import read_progress
+from understudy.pipeline.run import run
+
+pytestmark = pytest.mark.usefixtures("plain_report")
+
+
+def test_a_stopped_run_leaves_its_progress_and_a_finished_one_does_not(
+    pets, tiny_pipeline_folder, tmp_path, monkeypatch, finished
+):
+    monkeypatch.setattr(progress_file, "_BETWEEN_WRITES", 0.0)
+    settings, out = tiny_settings(pets, tiny_pipeline_folder), tmp_path / "run"
+
+    def stop(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(progress_file.ProgressFile, "end", stop)
+    with pytest.raises(KeyboardInterrupt):
+        run(settings, out, until="adapt", observer=Listener())
+    monkeypatch.undo()
+    assert any("validation loss" in message["text"] for message in read_progress(out)["messages"])
+    run(settings, out, until="adapt")
+    assert not (out / "progress.json").exists()
+    assert "progress.json" not in tree(finished[0])
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+@pytest.mark.skipif(importlib.util.find_spec("tensorboard") is None, reason="the extra is not installed")
+def test_a_tracked_run_has_the_same_results(finished, pets, tiny_pipeline_folder, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    track = {"track": {"to": ["tensorboard"]}, "compare": {"curve_points": 2}}
+    out = tmp_path / "run"
+    run(tiny_settings(pets, tiny_pipeline_folder, **track), out)
+    events = EventAccumulator(str(out / "tracking" / "tensorboard"))
+    events.Reload()
+    assert [each.step for each in events.Scalars("adapt/val_loss")] == [2, 4]
+    arms = results_of(out)["arms"]
+    assert events.Scalars("real/test_accuracy")[0].value == pytest.approx(arms["real"]["accuracy"]["mean"])
+    assert len(events.Scalars("real-seed0/val_accuracy")) >= 2
+    assert {name: arm["accuracy"] for name, arm in arms.items()} == {
+        name: arm["accuracy"] for name, arm in results_of(finished[0])["arms"].items()
+    }
