@@ -34,7 +34,7 @@ NAVIGATION = {
         "decisions/index",
         "limits",
     ],
-    "findings": ["results/index"],
+    "findings": ["results/index", "other_tools"],
     "results/index": ["*"],
     "tutorials/index": ["/demo", "first_steps", "reading_a_report"],
     "how_to/index": [
