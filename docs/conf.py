@@ -36,7 +36,7 @@ NAVIGATION = {
     ],
     "findings": ["results/index"],
     "results/index": ["*"],
-    "tutorials/index": ["/demo", "first_steps", "reading_a_report"],
+    "tutorials/index": ["/demo", "first_steps", "reading_a_report", "/examples"],
     "how_to/index": [
         "how_many_images",
         "clean_test_set",
