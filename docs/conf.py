@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import shutil
 from pathlib import Path
 
 from docutils import nodes
@@ -36,7 +37,7 @@ NAVIGATION = {
     ],
     "findings": ["results/index", "other_tools"],
     "results/index": ["*"],
-    "tutorials/index": ["/demo", "first_steps", "reading_a_report"],
+    "tutorials/index": ["/demo", "/gallery", "first_steps", "reading_a_report", "/examples"],
     "how_to/index": [
         "how_many_images",
         "clean_test_set",
@@ -178,8 +179,16 @@ def _may_leave(node: nodes.Node) -> bool:
     return is_page or isinstance(node, addnodes.download_reference)
 
 
+def copy_gallery(app: Sphinx, problem: Exception | None) -> None:
+    """The reports of the gallery are whole pages of their own."""
+    reports = Path(app.srcdir) / "gallery"
+    if problem is None and reports.is_dir():
+        shutil.copytree(reports, Path(app.outdir) / "gallery", dirs_exist_ok=True)
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """What Sphinx calls."""
     app.connect("source-read", add_to_page)
     app.add_transform(LinksToRepository)
+    app.connect("build-finished", copy_gallery)
     return {"parallel_read_safe": True}

@@ -7,11 +7,14 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import Page, sync_playwright
 
 sys.path.append(str(Path(__file__).parents[1] / "report"))  # the samples that pages are made of
 CHROMIUM = os.environ.get("CHROMIUM") or next(
@@ -96,3 +99,21 @@ def violations(page: Path, *options: str) -> list[tuple[str, str, list[str]]]:
     code = f"({wait}, await axe.run(document, {{resultTypes: ['violations']}})).violations"
     found = run_in(page, code, "--virtual-time-budget=60000", *options, library=axe)
     return [(each["id"], each["help"], [node["html"][:200] for node in each["nodes"]]) for each in found]
+
+
+@contextmanager
+def opened(page: Path, **look: Any) -> Iterator[Page]:
+    """The page in a browser that takes keys and prints.
+
+    Args:
+        page: an HTML file.
+        look: for the tab, such as ``viewport`` and ``color_scheme``.
+    """
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=QUIET[1:5])
+        try:
+            tab = browser.new_page(**look)
+            tab.goto(page.as_uri())
+            yield tab
+        finally:
+            browser.close()

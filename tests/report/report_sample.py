@@ -39,7 +39,7 @@ class Sample:
     test: LabelledSet | None = None
     predictions: dict[str, np.ndarray] = field(default_factory=dict)
 
-    def write(self, path: Path) -> str:
+    def write(self, path: Path, *, is_short: bool = False) -> str:
         data = ReportData(
             results=self.results,
             settings=self.settings,
@@ -50,7 +50,7 @@ class Sample:
             test=self.test,
             predictions=self.predictions,
         )
-        write_report(path, data)
+        write_report(path, data, is_short=is_short)
         return path.read_text(encoding="utf-8")
 
 

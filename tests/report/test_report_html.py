@@ -533,6 +533,28 @@ def test_closest_pairs_have_both_images(sample: Sample) -> None:
     )
 
 
+def test_the_short_form_is_a_fraction_and_leads_nowhere_else(
+    whole: Sample, page: str, tmp_path: Path
+) -> None:
+    short = whole.write(tmp_path / "short.html", is_short=True)
+    tags = parsed(short).tags
+    ids = {attributes["id"] for _, attributes in tags if "id" in attributes}
+    sections = {attributes["id"] for tag, attributes in tags if tag == "section"}
+    assert sections == {"checks", "accuracy", "classes", "images", "again"}
+    assert {(attributes.get("href") or "")[1:] for tag, attributes in tags if tag == "a"} <= ids
+    assert not any("data-browse" in attributes for _, attributes in tags)
+    assert "This is the short form of a report" in short and "fidelity, " in short
+    assert len(short) < len(page) / 2
+    verdict = re.search("<h1>.*?</h1>", page, flags=re.DOTALL)
+    assert verdict is not None and verdict[0] in short
+
+
+def test_figures_keep_their_words_and_lose_what_the_page_says_anyway(sample: Sample) -> None:
+    figures = accuracy_bars({"real": {"mean": 0.87654, "low": 0.8, "high": 0.9}}, "accuracy")
+    assert ">real<" in figures and ">87.7<" in figures
+    assert "font-family" not in figures and not re.search(r"\d\.\d{3}", figures)
+
+
 def test_long_names_of_arms_are_not_cut(sample: Sample) -> None:
     names = ["real", "mixed@refresh@soft-labels", "bridged@several-generators"]
     arms = dict.fromkeys(names, sample.results["arms"]["real"])

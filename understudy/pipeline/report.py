@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from understudy.core.errors import InputError
@@ -22,20 +22,9 @@ _CURATED = "synthetic/curated.parquet"
 def report(run: Run, stages: Sequence[str]) -> None:
     """Write results, page and card from the records of the stages, given in their order."""
     lost, results = lost_files(run), gather_results(run.folder, stages)
-    arms = {name: find_arm(name, run.settings.compare) for name in results["arms"]}
     with run.folder.stage("report") as record:
         record["added"] = added_settings(run, stages)
-        data = ReportData(
-            results=results,
-            settings=run.settings,
-            train=run.train,
-            synthetic=run.curated,
-            val=run.val,
-            test=run.test,
-            confusions=read_arrays(run.path / "arms" / "confusions.npz"),
-            arm_summaries={name: f"{arm.summary}: {arm.describe()}" for name, arm in arms.items()},
-            predictions=_predictions(run, list(arms)),
-        )
+        data = report_data(run, results)
         write_json(run.path / "results.json", results)  # last: a damaged file stops earlier
         write_report(run.path / "report.html", data)
         write_text(run.path / "README.md", run_card(run, results, data_files=_data_files(run)))
@@ -43,6 +32,22 @@ def report(run: Run, stages: Sequence[str]) -> None:
     if lost:
         run.observer.say(f"report: {listed(lost)} of this run was missing or cut short, and is made again")
     run.observer.say(f"report: {run.path / 'report.html'}")
+
+
+def report_data(run: Run, results: Mapping[str, Any]) -> ReportData:
+    """What the page of a run shows, with the content of its ``results.json``."""
+    arms = {name: find_arm(name, run.settings.compare) for name in results["arms"]}
+    return ReportData(
+        results=results,
+        settings=run.settings,
+        train=run.train,
+        synthetic=run.curated,
+        val=run.val,
+        test=run.test,
+        confusions=read_arrays(run.path / "arms" / "confusions.npz"),
+        arm_summaries={name: f"{arm.summary}: {arm.describe()}" for name, arm in arms.items()},
+        predictions=_predictions(run, list(arms)),
+    )
 
 
 def _data_files(run: Run) -> str:

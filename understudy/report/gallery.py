@@ -12,26 +12,40 @@ from PIL import Image
 
 from understudy.data.labelled_set import LabelledSet
 
-PER_CLASS = 8
+PER_CLASS, FEW_PER_CLASS = 8, 3
 _LARGEST_TILE = 96  # pixels; enough for a thumbnail on a dense screen
 _LARGEST_LOSSLESS_TILE = 64
+_LARGEST_SHORT_TILE, _SHORT_QUALITY = 48, 60  # pixels, and quality of WebP, on a short page
 
 
-def class_rows(train: LabelledSet, synthetic: LabelledSet, *, max_classes: int) -> list[dict[str, Any]]:
+def class_rows(
+    train: LabelledSet, synthetic: LabelledSet, *, max_classes: int, is_short: bool = False
+) -> list[dict[str, Any]]:
     """Return the first images of each class, real and synthetic: a sample that nobody selected.
 
     Args:
         train: real train images.
         synthetic: synthetic images of the same classes.
         max_classes: classes beyond these are left out.
+        is_short: whether to show few images of each class, small and as WebP.
 
     Returns:
         Per class ``name``, and ``real`` and ``synthetic``: each ``count`` (images shown) and ``uri`` (tiles
             side by side).
     """
-    tile = tile_size(train, synthetic)
+    tile, count = tile_size(train, synthetic), PER_CLASS
+    how: dict[str, int] = {}
+    if is_short:
+        tile, count = min(tile, _LARGEST_SHORT_TILE), FEW_PER_CLASS
+        how = {"largest_lossless": 0, "quality": _SHORT_QUALITY}
+
+    def strip(data: LabelledSet, label: int) -> dict[str, Any]:
+        indices = first_of(data, label, count)
+        uri = tiles_uri(data, indices, tile, **how) if indices else ""
+        return {"count": len(indices), "uri": uri}
+
     return [
-        {"name": name, "real": _first_of(train, label, tile), "synthetic": _first_of(synthetic, label, tile)}
+        {"name": name, "real": strip(train, label), "synthetic": strip(synthetic, label)}
         for label, name in enumerate(train.class_names[:max_classes])
     ]
 
@@ -72,7 +86,12 @@ def tile_size(*sets: LabelledSet) -> int:
 
 
 def tiles_uri(
-    data: LabelledSet, indices: list[int], tile: int, *, largest_lossless: int = _LARGEST_LOSSLESS_TILE
+    data: LabelledSet,
+    indices: list[int],
+    tile: int,
+    *,
+    largest_lossless: int = _LARGEST_LOSSLESS_TILE,
+    quality: int = 85,
 ) -> str:
     """Pack images side by side into a data URI, with a transparent gap after each.
 
@@ -83,19 +102,15 @@ def tiles_uri(
         indices: which ones, at least one.
         tile: width and height of each in pixels.
         largest_lossless: width up to which they are stored lossless.
+        quality: of the others, 0 to 100.
     """
     strip = np.zeros((tile, len(indices), tile + max(1, tile // 16), 4), dtype=np.uint8)
     strip[:, :, :tile, :3] = data.select(indices).pixels(tile).transpose(2, 0, 3, 1)
     strip[:, :, :tile, 3] = 255
     buffer = io.BytesIO()
     kind = "PNG" if tile <= largest_lossless else "WEBP"
-    Image.fromarray(strip.reshape(tile, -1, 4)).save(buffer, format=kind, optimize=True, quality=85)
+    Image.fromarray(strip.reshape(tile, -1, 4)).save(buffer, format=kind, optimize=True, quality=quality)
     return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
-def _first_of(data: LabelledSet, label: int, tile: int) -> dict[str, Any]:
-    indices = first_of(data, label, PER_CLASS)
-    return {"count": len(indices), "uri": tiles_uri(data, indices, tile) if indices else ""}
 
 
 def first_of(data: LabelledSet, label: int, count: int) -> list[int]:

@@ -91,14 +91,22 @@ class ReportData:
         return [part for part in (self.train, self.synthetic, self.val, self.test) if part is not None]
 
 
-def write_report(path: Path, data: ReportData) -> None:
-    """Write ``report.html``; the file appears complete or not at all."""
+def write_report(path: Path, data: ReportData, *, is_short: bool = False) -> None:
+    """Write ``report.html``; the file appears complete or not at all.
+
+    Args:
+        path: of the page.
+        data: what it shows.
+        is_short: whether to leave out the browser of all images and the sections that explain how the figures
+            came about, for a page of less than a tenth of the size.
+    """
     results = present(data.results)
     compared = ["real", rival(results)]
     jinja = environment()
-    script = jinja.get_template("report.js").render()
+    script = jinja.get_template("report.js").render(is_short=is_short)
     text = jinja.get_template("report.html").render(
         results=results,
+        is_short=is_short,
         extremes=extreme_classes(results, data.train, data.synthetic, arm=compared[1]),
         steps=next_steps(results),
         nothing=NOTHING,
@@ -115,7 +123,12 @@ def write_report(path: Path, data: ReportData) -> None:
         memorisation=memorisation_section(results),
         membership=membership_section(results),
         **images_panel(
-            data.train, data.synthetic, test=data.test, predictions=data.predictions, results=results
+            data.train,
+            data.synthetic,
+            test=data.test,
+            predictions=data.predictions,
+            results=results,
+            is_short=is_short,
         ),
         curve=loss_figure(results.get("adaptation", {})),
         **again_panel(results, data.settings),

@@ -45,6 +45,7 @@
   });
   addEventListener("afterprint", () => folded.forEach(part => (part.open = false)));
 
+{% if not is_short %}
   // Images. Columns are parsed at once, which is quick; a sheet of thumbnails is decoded when one of its images is first shown.
   const PER_PAGE = 200;
   const NAMES = { synthetic: "synthetic image", train: "real train image", test: "real test image" };
@@ -274,4 +275,5 @@
     if (!started) update();
     started = true;
   }, { rootMargin: "600px" }).observe(element("browser"));
+{% endif %}
 })();

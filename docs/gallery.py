@@ -1,0 +1,43 @@
+"""Make the reports of ``docs/gallery.md`` again: ``python docs/gallery.py [NAME ...]``, from its commands.
+
+Each command of the page is run in ``runs/gallery``, where a finished run is kept, and the short form of its
+report is written to ``docs/gallery/NAME.html``.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from understudy.core.progress import Silent
+from understudy.pipeline.context import Run
+from understudy.pipeline.folder import RunFolder, finished_results
+from understudy.pipeline.report import report_data
+from understudy.report.html import write_report
+
+DOCS = Path(__file__).resolve().parent
+RUNS = DOCS.parent / "runs" / "gallery"
+
+
+def commands() -> dict[str, str]:
+    """The commands of the page, by the folder of the run."""
+    text = (DOCS / "gallery.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^understudy run .*$", text, flags=re.MULTILINE)
+    return {line.rpartition("--out ")[2]: line for line in lines}
+
+
+def make(name: str, command: str) -> None:
+    """Finish a run, and write its short report."""
+    words = [sys.executable, "-m", "understudy.cli", *command.split()[1:]]
+    subprocess.run(words, cwd=RUNS, env=os.environ | {"PYTHONPATH": str(DOCS.parent)}, check=True)
+    run = Run(RunFolder.find(RUNS / name), "cpu", Silent())
+    data = report_data(run, finished_results(run.folder))
+    write_report(DOCS / "gallery" / f"{name}.html", data, is_short=True)
+
+
+if __name__ == "__main__":
+    RUNS.mkdir(parents=True, exist_ok=True)
+    known = commands()
+    for name in sys.argv[1:] or known:
+        make(name, known[name])
