@@ -41,7 +41,7 @@ class DataSettings(Section):
     """Encoding of file names that are not UTF-8, in folders and zips, such as `cp1252` or `shift_jis`."""
     class_names: Path | None = setting(None)
     """Text file with the words that prompts use for each class: lines `class: words`, or one line per class
-    in an order that is not ambiguous."""
+    in an order that is not ambiguous. If not set, the words are the class names, cleaned."""
     image_column: str | None = setting(None)
     """Column with the images in Parquet files, Arrow files and hub data sets. If not set: a column with a
     usual name, such as `image`, `img` or `jpg`, or else the only one of type image."""
