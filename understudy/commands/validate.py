@@ -22,7 +22,7 @@ from understudy.generators.pipeline_size import is_large
 from understudy.generators.room import bytes_of_weights, less_memory
 from understudy.generators.silence import no_progress_bars
 from understudy.pipeline.checks import check_fits, check_names, loads_networks
-from understudy.pipeline.class_words import about_ambiguous_words, about_words, known_words
+from understudy.pipeline.class_words import known_words, notes_on_words
 from understudy.pipeline.load import (
     about_grey_and_small,
     about_large_pipelines,
@@ -117,8 +117,8 @@ def validate(settings: Settings, *, device: str = "cpu", observer: Observer | No
         *about_learning_from_scratch(look, settings),
         *about_large_pipelines(settings),
         *_about_memory(settings),
-        *about_ambiguous_words(known),
-        *(note for note in (about_words(known), small, few) if note),
+        *notes_on_words(known),
+        *(note for note in (small, few) if note),
     )
     return Checked(
         rows=rows,

@@ -95,10 +95,12 @@ def about_words(found: dict[str, Any] | None) -> str:
     )
 
 
-def about_ambiguous_words(found: dict[str, Any] | None) -> tuple[str, ...]:
-    """A warning for each kind of ambiguous words that :func:`known_words` found; none for older records."""
-    found, told = found or {}, []
-    if unmatched := found.get("unmatched"):
+def notes_on_words(found: dict[str, Any] | None) -> tuple[str, ...]:
+    """:func:`about_words`, and a warning for each kind of ambiguous words that :func:`known_words` found."""
+    if found is None:
+        return ()
+    told = [about_words(found)]
+    if unmatched := found["unmatched"]:
         classes = [
             f"{each['class']!r} ({each['right']} of {each['images']} images, most others are taken for "
             f"{each['taken_for']!r})"
@@ -108,12 +110,12 @@ def about_ambiguous_words(found: dict[str, Any] | None) -> tuple[str, ...]:
             f"warning: words: CLIP does not match these classes with their words, although it knows others: "
             f"{listed(classes)}: the words may have another meaning; {_OTHER_WORDS}"
         )
-    if confused := found.get("confused"):
+    if confused := found["confused"]:
         told.append(
             f"warning: words: CLIP hardly tells the images of these classes apart by their words: "
             f"{listed(list(map(_pair, confused)))}; {_OTHER_WORDS}"
         )
-    if same := found.get("same"):
+    if same := found["same"]:
         told.append(
             f"warning: words: the words of these classes are the same for CLIP: "
             f"{listed(list(map(_pair, same)))}; {_OTHER_WORDS}"

@@ -8,7 +8,7 @@ from understudy.generators.load import GENERATORS, forget_kept
 from understudy.generators.pipeline_size import is_large
 from understudy.generators.settings import FEWEST_FROM_SCRATCH
 from understudy.pipeline.caption_length import fitting_captions
-from understudy.pipeline.class_words import about_ambiguous_words, about_words, known_words
+from understudy.pipeline.class_words import known_words, notes_on_words
 from understudy.pipeline.context import Run
 from understudy.pipeline.domain import what_else
 from understudy.pipeline.kept_files import keep_files
@@ -54,8 +54,7 @@ def load(run: Run) -> None:
                 *about_grey_and_small(look, run.settings),
                 *about_learning_from_scratch(look, run.settings),
                 *about_large_pipelines(run.settings),
-                *([about_words(words)] if words and words["knows"] is False else []),
-                *about_ambiguous_words(words),
+                *(note for note in notes_on_words(words) if note.startswith("warning")),
                 *([shortened] if shortened else []),
             ],
             "kept": kept,
