@@ -180,7 +180,7 @@ def splits_and_captioned_sets(
     use_threads(settings.compute.threads)
     ImageMemory(settings.data.memory).use()
     splits = load_splits(settings.data, seed=settings.seed, observer=observer)
-    captions = settings.captions if settings.captions.source != "model" else CaptionSettings()
+    captions = CaptionSettings() if settings.captions.is_written else settings.captions
     captioned = caption_sets(
         [splits.train, splits.val],
         splits.prompt_names,
