@@ -13,7 +13,7 @@ from typing import final
 
 from understudy.core.errors import InputError
 from understudy.core.listing import listed
-from understudy.data.cleaned_names import tells_nothing
+from understudy.data.cleaned_names import tells_nothing, words_of_names
 
 _SEPARATORS = ":\t=,;"
 _ALWAYS_KEYED = ":\t=;"
@@ -52,6 +52,11 @@ def read_class_names(path: Path, class_names: Sequence[str]) -> tuple[str, ...]:
         return _by_class(path, lines, found, class_names)
     _check_order(path, lines, class_names)
     return tuple(_with_kind(path, line) for line in lines)
+
+
+def words_of_classes(path: Path | None, class_names: Sequence[str]) -> tuple[str, ...]:
+    """The words of :func:`read_class_names`, or without a file the cleaned names."""
+    return words_of_names(class_names) if path is None else read_class_names(path, class_names)
 
 
 def normal(name: str) -> str:

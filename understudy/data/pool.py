@@ -12,8 +12,7 @@ import numpy as np
 from understudy.core.errors import InputError
 from understudy.core.listing import listed, shortened
 from understudy.core.progress import Observer, Silent
-from understudy.data.class_names import read_class_names, words_in_prompts
-from understudy.data.cleaned_names import words_of_names
+from understudy.data.class_names import words_in_prompts, words_of_classes
 from understudy.data.inspect_all import FEW, inspect_all
 from understudy.data.inspection import Inspected, fingerprint_once
 from understudy.data.known_images import cache_folder
@@ -225,8 +224,8 @@ def _names(
 
     Without that file, the words are the cleaned names.
     """
+    words = words_of_classes(settings.class_names, keys)
     if settings.class_names is not None:
-        words = read_class_names(settings.class_names, keys)
         if numbered and len(set(words)) != len(words):
             raise InputError(
                 f"class names file {settings.class_names} must give every class a different name, got "
@@ -238,7 +237,7 @@ def _names(
             f"every label needs a class name, but {settings.source} has only the numbers {listed(keys)}: ",
             f"give --class-names FILE with {len(keys)} lines, one name per line, in the order of the labels",
         )
-    return keys, words_of_names(keys)
+    return keys, words
 
 
 def _check_conflicts(items: Sequence[Item], prints: Fingerprints, keys: Sequence[str]) -> None:
