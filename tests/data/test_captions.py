@@ -70,7 +70,7 @@ def csv_of(names, header="id,caption"):
 
 
 def test_sources_are_known():
-    assert list(CAPTIONS) == ["class-name", "file", "model", "none"]
+    assert list(CAPTIONS) == ["class-name", "file", "language-model", "model", "none"]
 
 
 def test_none_changes_nothing(sets, tmp_path):

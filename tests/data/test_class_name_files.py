@@ -178,7 +178,7 @@ def test_what_to_know_about_words() -> None:
     assert "the classes 'R' and 'r' have the same words" in same
     assert "'crane | bird'" in same
     (bare,) = words_in_prompts(NUMBERS, NUMBERS, NUMBERS)
-    assert bare.startswith("words: 6 of 6 classes are bare numbers in prompts (1, 10, 11, 12, 2, 3), which")
+    assert bare.startswith("words: 6 of 6 classes are bare numbers or ids in prompts (1, 10, 11, 12, 2, 3)")
     many = [str(number) for number in range(12)]
     (mapping,) = words_in_prompts(many, many, [f"word {each}" for each in many])
     assert mapping.endswith("9 = word 9 and 2 more")

@@ -3,14 +3,16 @@
 import json
 
 import pytest
-from tiny_job import tiny_settings, write_pets
+from tiny_job import SECTIONS, tiny_settings, write_pets
+from tiny_language_models import CHAT, save_language_model
 
 from understudy.commands.validate import validate
 from understudy.core.errors import InputError
-from understudy.data.captions.captions import captions_of, with_captions
+from understudy.data.captions.captions import caption_sets, captions_of, with_captions
 from understudy.data.load import load_splits
-from understudy.pipeline.caption_length import fitting_captions
+from understudy.pipeline.caption_length import about_plain_prompts, fitting_captions
 from understudy.pipeline.run import run
+from understudy.settings import build
 
 LONG = " ".join(["fluffy"] * 400)
 PROMPTS = {
@@ -56,3 +58,58 @@ def test_captions_of_a_model_lose_their_last_words(settings):
     assert 0 < len(found[2].split()) < 400
     assert sentence.startswith(f"1 of {len(captions)} captions made prompts too long")
     assert fitting_captions([fitting], job, splits.prompt_names) == ([fitting], "")
+
+
+def test_plain_prompts_are_counted(settings):
+    job = settings({"source": "language-model", "language_model": "nobody/nothing"})
+    splits = load_splits(job.data, seed=0)
+    captions = [["a cat at night", ""][label] for label in splits.train.labels]
+    sets = [with_captions(splits.train, captions), with_captions(splits.val, ["a pet"] * len(splits.val))]
+    (told,) = about_plain_prompts(sets, job)
+    number, total = captions.count(""), len(splits.train) + len(splits.val)
+    assert told.startswith(f"warning: captions: captions.language_model wrote nothing usable for {number} of")
+    assert told.endswith(f"{total} images, which have plain prompts without a caption; classes: dog")
+    assert about_plain_prompts(sets[1:], job) == about_plain_prompts(sets, settings({})) == ()
+
+
+def test_a_run_draws_with_captions_of_a_language_model(tiny_pipeline_folder, tmp_path):
+    """The tiny model writes noise, so prompts are plain, but for the answers that are put into its place."""
+    model = save_language_model("llama", tmp_path / "model", chat=CHAT)
+    captions = {"source": "language-model", "language_model": str(model), "per_class": 2, "max_words": 4}
+    job = tiny_settings(
+        write_pets(tmp_path / "pets"),
+        tiny_pipeline_folder,
+        captions=captions,
+        adapt={"method": "none"},
+        draw={**SECTIONS["draw"], "prompt": "photo of {class}, {caption}"},
+    )
+    assert "ready" in validate(job).words, "loads no language model"
+    load = run(job, tmp_path / "run", until="load")["load"]
+    assert any(note.startswith("warning: captions: captions.language_model wrote") for note in load["notes"])
+    (part,) = (tmp_path / "run" / "data" / "captions").iterdir()
+    rows = [json.loads(line) for line in part.read_text().splitlines()]
+    assert len(rows) == 4
+    assert "shows cat" in rows[0]["id"]
+    rows[0]["caption"] = "a cat at night"
+    out = tmp_path / "again"
+    (out / "data" / "captions").mkdir(parents=True)
+    part = out / "data" / "captions" / part.name
+    part.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    splits = load_splits(job.data, seed=0)
+    (train,) = caption_sets(
+        [splits.train], ("cat", "dog"), job.captions, folder=part.parent, device="cpu", seed=job.seed
+    )
+    assert "a cat at night" in captions_of(train)
+
+
+@pytest.mark.parametrize(("method", "is_refused"), [("full", True), ("none", False)])
+def test_adapting_on_captions_of_no_image_is_refused(method, is_refused, settings, tmp_path):
+    captions = {"source": "language-model", "language_model": str(tmp_path)}
+    job = build(settings(captions).model_dump(mode="json"), {"adapt": {"method": method}})
+    if is_refused:
+        with pytest.raises(
+            InputError, match=r"adapt\.prompt must not contain {caption} .*keep it in draw\.prompt"
+        ):
+            validate(job)
+    else:
+        assert validate(job).rows

@@ -7,7 +7,7 @@ from tiny import save_tiny_clip, two_classes
 from understudy.commands.validate import validate
 from understudy.data.load import load_splits
 from understudy.generators.zero_shot import load_zero_shot
-from understudy.pipeline.class_words import about_words, known_words
+from understudy.pipeline.class_words import about_words, known_words, notes_on_words
 from understudy.pipeline.run import run
 from understudy.settings import build
 
@@ -54,6 +54,25 @@ def test_nothing_is_measured_without_clip_or_with_words_that_it_cannot_read(spli
     assert measured(splits, generator={"name": "class_conditional"}) is None
     assert measured(splits, ["word " * 200, *NAMES[1:]]) is None
     assert about_words(None) == ""
+
+
+def test_ambiguous_words_are_named(splits):
+    """One class has words that mean something else; mini knows the other nine."""
+    assert notes_on_words(None) == ()
+    assert notes_on_words(plain := measured(splits)) == (about_words(plain),)
+    found = measured(splits, [*NAMES[:7], "letter W", *NAMES[8:]])
+    assert found["knows"] is True
+    assert found["unmatched"] == [{"class": "digit 7", "right": 0, "images": 20, "taken_for": "digit 9"}]
+    _, told = notes_on_words(found)
+    assert told.startswith("warning: words: CLIP does not match these classes")
+    assert "'digit 7' (0 of 20 images, most others are taken for 'digit 9')" in told
+    assert "--class-names" in told
+
+
+def test_words_that_are_the_same_for_clip_are_named(splits):
+    found = measured(splits, ["DIGIT 1", *NAMES[1:]])
+    assert found["same"] == [["digit 0", "digit 1"]]
+    assert "'digit 0' and 'digit 1'" in notes_on_words(found)[-1]
 
 
 def test_validate_says_it_and_a_run_warns(tmp_path):

@@ -1,11 +1,13 @@
 """The first stage: which images a run keeps, and that its test images stay sealed."""
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from tiny import two_classes
-from tiny_job import adapter_of, results_of, tiny_settings, tree
+from tiny_job import adapter_of, results_of, tiny_settings, tree, write_pets
 
+from understudy.core.files import write_json
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.load import load_splits
 from understudy.data.settings import DataSettings
@@ -55,6 +57,23 @@ def test_few_shot_runs_keep_that_many_images(pets, tiny_pipeline_folder, tmp_pat
     everything = load_splits(DataSettings(source=str(pets)), seed=0)
     assert test.ids == everything.test.ids, "the test split is that of the whole set"
     assert set(train.ids) < set(everything.train.ids)
+
+
+def test_a_run_keeps_the_words_that_it_was_begun_with(tiny_pipeline_folder, tmp_path):
+    """Versions before the cleaning of names stored the names themselves as words."""
+    source = write_pets(tmp_path / "pets")
+    (source / "cat").rename(source / "01_cat")
+    settings = tiny_settings(source, tiny_pipeline_folder, adapt={"method": "none"})
+    record = run(settings, tmp_path / "run", until="load")["load"]
+    assert (record["classes"], record["prompt_names"]) == (["01_cat", "dog"], ["cat", "dog"])
+    write_json(tmp_path / "run" / "stages" / "load.json", record | {"prompt_names": ["01_cat", "dog"]})
+    run(settings, tmp_path / "run", until="draw")
+    rows = [row for part in (tmp_path / "run").glob("synthetic/**/part-*.parquet") for row in read_rows(part)]
+    assert {row["prompt"] for row in rows} == {"a photo of 01_cat", "a photo of dog"}
+
+
+def read_rows(path):
+    return [row for row in pq.read_table(path).to_pylist() if "prompt" in row]
 
 
 def test_a_folder_of_odd_files(tiny_pipeline_folder, tmp_path):

@@ -281,6 +281,11 @@ def test_what_a_classifier_started_from(compare: dict, name: str, licence: str |
         ("generator", {"adapters": ("some/encoder",)}, "adapter merged into the generator"),
         ("adapt", {"adapter": "some/encoder"}, "adapter made before"),
         ("captions", {"source": "model", "model": "some/encoder"}, "model that wrote the captions"),
+        (
+            "captions",
+            {"source": "language-model", "language_model": "some/encoder"},
+            "model that wrote the captions",
+        ),
         ("curate", {"score": "clip", "clip": "some/encoder"}, "model that scored drawn images"),
     ],
 )

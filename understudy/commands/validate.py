@@ -22,7 +22,7 @@ from understudy.generators.pipeline_size import is_large
 from understudy.generators.room import bytes_of_weights, less_memory
 from understudy.generators.silence import no_progress_bars
 from understudy.pipeline.checks import check_fits, check_names, loads_networks
-from understudy.pipeline.class_words import about_words, known_words
+from understudy.pipeline.class_words import known_words, notes_on_words
 from understudy.pipeline.load import (
     about_grey_and_small,
     about_large_pipelines,
@@ -106,9 +106,9 @@ def validate(settings: Settings, *, device: str = "cpu", observer: Observer | No
     )
     small = too_few_test_images(splits.test.class_names, splits.test.counts.tolist())
     few = _too_few_to_learn(settings, splits.train)
-    words = ""
+    known = None
     if loads_networks(settings, splits):  # otherwise this would be all that loads one
-        words = about_words(known_words(settings, splits.train, splits.prompt_names, device=device))
+        known = known_words(settings, splits.train, splits.prompt_names, device=device)
     look = look_at(splits.train)
     notes = (
         *splits.notes,
@@ -117,7 +117,8 @@ def validate(settings: Settings, *, device: str = "cpu", observer: Observer | No
         *about_learning_from_scratch(look, settings),
         *about_large_pipelines(settings),
         *_about_memory(settings),
-        *(note for note in (words, small, few) if note),
+        *notes_on_words(known),
+        *(note for note in (small, few) if note),
     )
     return Checked(
         rows=rows,
@@ -179,7 +180,7 @@ def splits_and_captioned_sets(
     use_threads(settings.compute.threads)
     ImageMemory(settings.data.memory).use()
     splits = load_splits(settings.data, seed=settings.seed, observer=observer)
-    captions = settings.captions if settings.captions.source != "model" else CaptionSettings()
+    captions = CaptionSettings() if settings.captions.is_written else settings.captions
     captioned = caption_sets(
         [splits.train, splits.val],
         splits.prompt_names,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 
 def free_bytes(device: str) -> int | None:
     """Bytes that this process can still allocate on a device; None where the host shares its memory with it.
@@ -17,6 +19,15 @@ def free_bytes(device: str) -> int | None:
     # torch keeps memory that tensors have left, and uses it first.
     kept = torch.accelerator.memory_reserved(device) - torch.accelerator.memory_allocated(device)
     return int(free + kept)
+
+
+def release(device: str) -> None:
+    """Give back the memory of networks that nothing refers to any longer."""
+    import torch  # as above
+
+    gc.collect()  # networks may refer to themselves
+    if _counts(device):
+        torch.accelerator.empty_cache()
 
 
 def forget_peak(device: str) -> None:

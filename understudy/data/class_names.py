@@ -13,6 +13,7 @@ from typing import final
 
 from understudy.core.errors import InputError
 from understudy.core.listing import listed
+from understudy.data.cleaned_names import tells_nothing, words_of_names
 
 _SEPARATORS = ":\t=,;"
 _ALWAYS_KEYED = ":\t=;"
@@ -51,6 +52,11 @@ def read_class_names(path: Path, class_names: Sequence[str]) -> tuple[str, ...]:
         return _by_class(path, lines, found, class_names)
     _check_order(path, lines, class_names)
     return tuple(_with_kind(path, line) for line in lines)
+
+
+def words_of_classes(path: Path | None, class_names: Sequence[str]) -> tuple[str, ...]:
+    """The words of :func:`read_class_names`, or without a file the cleaned names."""
+    return words_of_names(class_names) if path is None else read_class_names(path, class_names)
 
 
 def normal(name: str) -> str:
@@ -242,7 +248,7 @@ def _with_kind(path: Path, text: str) -> str:
 
 
 def words_in_prompts(
-    keys: Sequence[str], class_names: Sequence[str], prompt_names: Sequence[str]
+    keys: Sequence[str], class_names: Sequence[str], prompt_names: Sequence[str], *, cleaned: bool = False
 ) -> tuple[str, ...]:
     """What to know about the words for prompts, in sentences that say what to do.
 
@@ -250,11 +256,17 @@ def words_in_prompts(
         keys: how the source names C classes, by label: names, or numbers.
         class_names: their names.
         prompt_names: their words in prompts.
+        cleaned: whether the words are cleaned names, rather than those of a file.
     """
     notes = []
+    pairs = [
+        f"{key} = {words}"
+        for key, words in zip(keys, prompt_names, strict=True)
+        if not cleaned or key != words
+    ]
     if tuple(keys) != tuple(prompt_names):
-        pairs = [f"{key} = {words}" for key, words in zip(keys, prompt_names, strict=True)]
-        notes.append(f"words: {listed(pairs)}")
+        told = "; other words with --class-names FILE, lines 'class: words'" if cleaned else ""
+        notes.append(f"words: {listed(pairs)}{told}")
     by_words: dict[str, list[str]] = {}
     for name, words in zip(class_names, prompt_names, strict=True):
         by_words.setdefault(re.sub(r"[\s_-]+", " ", normal(words).casefold()), []).append(name)
@@ -265,10 +277,10 @@ def words_in_prompts(
             "cannot tell them apart: give each class its own words with --class-names FILE, such as 'crane | "
             "bird' and 'crane | construction machine'"
         )
-    bare = [words for words in prompt_names if _is_number(words)]
+    bare = [words for words in prompt_names if tells_nothing(words)]
     if bare:
         notes.append(
-            f"words: {len(bare):,} of {len(prompt_names):,} classes are bare numbers in prompts "
+            f"words: {len(bare):,} of {len(prompt_names):,} classes are bare numbers or ids in prompts "
             f"({listed(bare)}), which tell a generator nothing: give lines 'class: words' with --class-names "
             "FILE"
         )

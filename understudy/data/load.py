@@ -48,7 +48,7 @@ class Splits:
         train: images to train on.
         val: images for model selection.
         test: images for testing, sealed until the end.
-        prompt_names: words for prompts by label; the class names unless a file gives others.
+        prompt_names: words for prompts by label; the cleaned class names unless a file gives others.
         skipped: (file, reason) for each file left out.
         known_ids: ids of all real images, including those that ``data.shots`` left out.
         spare: a second sample of ``data.shots`` train images per class, or None if too few are left; only for

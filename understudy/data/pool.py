@@ -12,7 +12,7 @@ import numpy as np
 from understudy.core.errors import InputError
 from understudy.core.listing import listed, shortened
 from understudy.core.progress import Observer, Silent
-from understudy.data.class_names import read_class_names, words_in_prompts
+from understudy.data.class_names import words_in_prompts, words_of_classes
 from understudy.data.inspect_all import FEW, inspect_all
 from understudy.data.inspection import Inspected, fingerprint_once
 from understudy.data.known_images import cache_folder
@@ -93,7 +93,8 @@ def _labelled(found: _Read, rows: np.ndarray, contents: Contents, settings: Data
         raise InputError(f"{settings.source} must hold images, but none of its files is a readable image")
     classes = find_classes(labels, contents.class_names, settings)
     class_names, prompt_names = _names(classes.keys, settings, numbered=classes.numbered)
-    words = words_in_prompts(classes.keys, class_names, prompt_names)
+    cleaned = settings.class_names is None
+    words = words_in_prompts(classes.keys, class_names, prompt_names, cleaned=cleaned)
     ids = [item.id for item in items] if items[0].id else stable_ids([item.path for item in items])
     prints = Fingerprints(tuple(ids), *found.prints.columns(rows[kept]))
     keys = [classes.key_of[label] for label in labels]
@@ -219,9 +220,12 @@ def _sha256(path: str) -> str:
 def _names(
     keys: tuple[str, ...], settings: DataSettings, *, numbered: bool
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Class names and words for prompts, by label; numeric classes get names from the class names file."""
+    """Class names and words for prompts, by label; numeric classes get names from the class names file.
+
+    Without that file, the words are the cleaned names.
+    """
+    words = words_of_classes(settings.class_names, keys)
     if settings.class_names is not None:
-        words = read_class_names(settings.class_names, keys)
         if numbered and len(set(words)) != len(words):
             raise InputError(
                 f"class names file {settings.class_names} must give every class a different name, got "
@@ -233,7 +237,7 @@ def _names(
             f"every label needs a class name, but {settings.source} has only the numbers {listed(keys)}: ",
             f"give --class-names FILE with {len(keys)} lines, one name per line, in the order of the labels",
         )
-    return keys, keys
+    return keys, words
 
 
 def _check_conflicts(items: Sequence[Item], prints: Fingerprints, keys: Sequence[str]) -> None:

@@ -41,7 +41,7 @@ class DataSettings(Section):
     """Encoding of file names that are not UTF-8, in folders and zips, such as `cp1252` or `shift_jis`."""
     class_names: Path | None = setting(None)
     """Text file with the words that prompts use for each class: lines `class: words`, or one line per class
-    in an order that is not ambiguous."""
+    in an order that is not ambiguous. If not set, the words are the class names, cleaned."""
     image_column: str | None = setting(None)
     """Column with the images in Parquet files, Arrow files and hub data sets. If not set: a column with a
     usual name, such as `image`, `img` or `jpg`, or else the only one of type image."""
@@ -94,6 +94,7 @@ class DataSettings(Section):
 
 
 _CAPTION_MODEL = when("captions.source", "model")
+_LANGUAGE_MODEL = when("captions.source", "language-model")
 
 
 class CaptionSettings(Section):
@@ -102,21 +103,37 @@ class CaptionSettings(Section):
     source: str = setting("none", registry="data.captions.captions:CAPTIONS")
     """Where captions come from; see `understudy list captions`."""
     file: Path | None = setting(None)
-    """CSV or JSON Lines file with a caption for every real image; required if the source is `file`, refused
-    otherwise."""
+    """CSV or JSON Lines file with a caption for every real image; required if the source is `file`. With
+    `language-model`, the model varies these captions. Refused otherwise."""
     model: str = setting("Salesforce/blip2-opt-2.7b", needs=_CAPTION_MODEL)
     """Folder or hub name of the image-to-text model (transformers) that writes captions."""
     max_new_tokens: int = setting(16, ge=1, needs=_CAPTION_MODEL)
     """Longest caption the model writes, in tokens. If a prompt does not fit the text encoder, the last words
     of its caption are left out."""
-    batch_size: int = setting(16, ge=1, needs=_CAPTION_MODEL, decides="nothing")
-    """Images captioned at once; fewer need less memory."""
+    language_model: str = setting("Qwen/Qwen2.5-1.5B-Instruct", needs=_LANGUAGE_MODEL)
+    """Folder or hub name of the instruction model (transformers, decoder only) that writes captions for each
+    class."""
+    per_class: int = setting(20, ge=1, le=640, needs=(_LANGUAGE_MODEL, when("captions.file", None)))
+    """Captions that the language model is asked for per class, but no more than the class has images; its
+    images take turns."""
+    max_words: int = setting(20, ge=3, needs=_LANGUAGE_MODEL)
+    """Most words of a caption of the language model. If a prompt does not fit the text encoder, the last
+    words of its caption are left out."""
+    batch_size: int = setting(
+        16, ge=1, needs=when("captions.source", "model", "language-model"), decides="nothing"
+    )
+    """Captions written at once; fewer need less memory."""
 
     @model_validator(mode="after")
     def _file_fits_source(self) -> Self:
-        if (self.source == "file") != (self.file is not None):
+        if self.source != "language-model" and (self.source == "file") != (self.file is not None):
             raise ValueError(
-                "captions.file must be set if captions.source is 'file', and only then, got source "
-                f"{self.source!r} and file {self.file}"
+                "captions.file must be set if captions.source is 'file', and only then or with "
+                f"'language-model', got source {self.source!r} and file {self.file}"
             )
         return self
+
+    @property
+    def is_written(self) -> bool:
+        """Whether a model writes the captions, which are then not known before a run."""
+        return self.source in ("model", "language-model")

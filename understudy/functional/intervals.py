@@ -61,20 +61,21 @@ def accuracy_interval(correct: np.ndarray) -> tuple[float, float, float]:
     return mean, min(mean, low), max(mean, high)
 
 
-def binomial_limits(share: float, images: float) -> tuple[float, float]:
-    """The exact 95% limits of Clopper and Pearson (1934), also for a number of images that is no integer.
+def binomial_limits(share: float, images: float, *, tail: float = TAIL) -> tuple[float, float]:
+    """The exact limits of Clopper and Pearson (1934), also for a number of images that is no integer.
 
     Args:
         share: of correct predictions, in [0, 1].
         images: how many there are, above 0.
+        tail: error on either side; 2.5% if not given, for a 95% interval.
 
     Example:
         >>> [round(end, 3) for end in binomial_limits(1.0, 1)]
         [0.025, 1.0]
     """
     right = share * images
-    low = betaincinv(right, images - right + 1, TAIL) if share > 0 else 0.0
-    high = betaincinv(right + 1, images - right, 1 - TAIL) if share < 1 else 1.0
+    low = betaincinv(right, images - right + 1, tail) if share > 0 else 0.0
+    high = betaincinv(right + 1, images - right, 1 - tail) if share < 1 else 1.0
     return float(low), float(high)
 
 

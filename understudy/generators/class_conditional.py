@@ -360,7 +360,8 @@ class ClassConditionalGenerator:
             raise InputError(
                 "prompts for the generator 'class_conditional' must be the words of a class "
                 f"({listed(self._classes)}), got {prompt!r}: set adapt.prompt and draw.prompt to "
-                "'{class}', and leave negative prompts out"
+                "'{class}', and leave negative prompts out; for an adapter that knows other words, give them "
+                "with --class-names FILE"
             )
         return self._classes.index(prompt)
 

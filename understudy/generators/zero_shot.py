@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -68,6 +69,20 @@ class ZeroShotClassifier:
             cosine = normalize(self.encode(images).cpu().double(), dim=1) @ prompts.T
             parts.append((self.scale * cosine).softmax(dim=1).numpy())
         return np.concatenate(parts)
+
+    def same_words(self) -> list[tuple[int, int]]:
+        """Pairs of classes whose prompts no image can tell apart.
+
+        An image changes the odds between two classes by at most ``exp(scale * distance)``, where the distance
+        is that of the normalised features of their prompts. Listed are pairs with odds of at most 1.1 to 1.
+        """
+        prompts = normalize(self.prompts.cpu().double(), dim=1)
+        pairs = list[tuple[int, int]]()
+        for first in range(len(prompts) - 1):
+            distances = (prompts[first + 1 :] - prompts[first]).norm(dim=1)
+            near = (self.scale * distances < math.log(1.1)).nonzero().flatten().tolist()
+            pairs += [(first, first + 1 + other) for other in near]
+        return pairs
 
 
 def load_zero_shot(

@@ -131,7 +131,7 @@ def loads_networks(settings: Settings, splits: Splits) -> bool:
 
 def _given_captions(settings: Settings, splits: Splits) -> list[tuple[int, str]]:
     """Label and caption of the train and validation images, unless a model has yet to write the captions."""
-    if settings.captions.source in ("none", "model"):
+    if settings.captions.source == "none" or settings.captions.is_written:
         return []
     sets = caption_sets(
         [splits.train, splits.val],
@@ -300,6 +300,14 @@ def _check_captions_are_used(settings: Settings) -> None:
             f"captions.source {settings.captions.source!r} has no effect, because no prompt contains "
             "{caption}: write {caption} into adapt.prompt and draw.prompt, or use the template sets "
             "real-fake-train and real-fake-draw"
+        )
+    adapts = settings.adapt.num_steps and settings.adapt.adapter is None
+    of_classes = settings.captions.source == "language-model" and settings.captions.file is None
+    if adapts and of_classes and any("{caption}" in template for template in _templates(settings)["adapt"]):
+        raise InputError(
+            "adapt.prompt must not contain {caption} with captions.source=language-model, whose captions "
+            "describe no real image, so that the generator would learn wrong words: leave it out there and "
+            "keep it in draw.prompt, or give captions of the images with captions.file"
         )
 
 

@@ -7,8 +7,8 @@ from understudy.data.image_kind import ImageKind, Look, look_at
 from understudy.generators.load import GENERATORS, forget_kept
 from understudy.generators.pipeline_size import is_large
 from understudy.generators.settings import FEWEST_FROM_SCRATCH
-from understudy.pipeline.caption_length import fitting_captions
-from understudy.pipeline.class_words import about_words, known_words
+from understudy.pipeline.caption_length import about_plain_prompts, fitting_captions
+from understudy.pipeline.class_words import known_words, notes_on_words
 from understudy.pipeline.context import Run
 from understudy.pipeline.domain import what_else
 from understudy.pipeline.kept_files import keep_files
@@ -22,7 +22,7 @@ def load(run: Run) -> None:
     splits, data = run.splits, run.path / "data"
     kept = keep_files(run.settings, run.path)
     with run.folder.stage("load", started=run.started) as record:
-        if run.settings.captions.source == "model":  # it needs the memory of the generator that was checked
+        if run.settings.captions.is_written:  # it needs the memory of the generator that was checked
             forget_kept()
         captioned = caption_sets(
             [splits.train, splits.val],
@@ -31,7 +31,9 @@ def load(run: Run) -> None:
             folder=data / "captions",
             device=run.device,
             others=splits.known_ids,
+            seed=run.settings.seed,
         )
+        plain = about_plain_prompts(captioned, run.settings)
         captioned, shortened = fitting_captions(captioned, run.settings, splits.prompt_names)
         look = look_at(splits.train)
         words = known_words(run.settings, splits.train, splits.prompt_names, device=run.device)
@@ -54,7 +56,8 @@ def load(run: Run) -> None:
                 *about_grey_and_small(look, run.settings),
                 *about_learning_from_scratch(look, run.settings),
                 *about_large_pipelines(run.settings),
-                *([about_words(words)] if words and words["knows"] is False else []),
+                *(note for note in notes_on_words(words) if note.startswith("warning")),
+                *plain,
                 *([shortened] if shortened else []),
             ],
             "kept": kept,

@@ -172,13 +172,14 @@ def _others(settings: Settings) -> list[Source]:
 
     Their licence is known only if the card beside the weights states it.
     """
+    written_by = {"model": settings.captions.model, "language-model": settings.captions.language_model}
     named = [
         *(("adapter merged into the generator", path) for path in settings.generator.adapters),
         ("image encoder of the generator", settings.generator.image_encoder),
         ("adapter made before", settings.adapt.adapter),
         (
             "model that wrote the captions",
-            settings.captions.model if settings.captions.source == "model" else None,
+            written_by.get(settings.captions.source),
         ),
         ("model that scored drawn images", settings.curate.clip if settings.curate.score == "clip" else None),
     ]

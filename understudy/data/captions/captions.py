@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
+import numpy as np
 import pyarrow as pa
 
+from understudy.core.device_memory import release
 from understudy.core.errors import InputError
 from understudy.core.registry import Registry
 from understudy.data.captions.file import read_captions
+from understudy.data.captions.language import vary_captions
 from understudy.data.captions.model import write_captions
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.settings import CaptionSettings
@@ -31,6 +34,7 @@ class CaptionTask:
         folder: where a source may store finished captions.
         device: torch device of a model.
         others: ids or paths of other images that a captions file may name.
+        seed: what a language model is asked for depends on it.
     """
 
     sets: Sequence[LabelledSet]
@@ -39,6 +43,7 @@ class CaptionTask:
     folder: Path
     device: str
     others: Collection[str]
+    seed: int
 
 
 CaptionSource = Callable[[CaptionTask], list[str] | None]
@@ -55,6 +60,7 @@ def caption_sets(
     folder: Path,
     device: str,
     others: Collection[str] = (),
+    seed: int = 0,
 ) -> list[LabelledSet]:
     """Add a caption for every image, as the provenance column ``caption``.
 
@@ -67,6 +73,7 @@ def caption_sets(
         folder: folder for the captions that a model writes; an interrupted run resumes from it.
         device: torch device of the model.
         others: ids or source paths of other real images that a captions file may name, such as test images.
+        seed: of the run.
 
     Raises:
         InputError: for a test set, an unknown source, or captions that the source cannot provide.
@@ -74,7 +81,13 @@ def caption_sets(
     for data in sets:
         data.check_split("train", "val", purpose="captioning")
     task = CaptionTask(
-        sets=sets, prompt_names=prompt_names, settings=settings, folder=folder, device=device, others=others
+        sets=sets,
+        prompt_names=prompt_names,
+        settings=settings,
+        folder=folder,
+        device=device,
+        others=others,
+        seed=seed,
     )
     captions = CAPTIONS[settings.source](task)
     if captions is None:
@@ -121,4 +134,25 @@ def _file(task: CaptionTask) -> list[str]:
     "model", summary="an image-to-text model of transformers describes each image (captions.model)"
 )
 def _model(task: CaptionTask) -> list[str]:
-    return write_captions(task.sets, task.settings, folder=task.folder, device=task.device)
+    captions = write_captions(task.sets, task.settings, folder=task.folder, device=task.device)
+    release(task.device)
+    return captions
+
+
+@CAPTIONS.register(
+    "language-model",
+    summary="an instruction model writes varied captions for each class (captions.language_model)",
+)
+def _language_model(task: CaptionTask) -> list[str]:
+    file = task.settings.file
+    captions = vary_captions(
+        np.concatenate([data.labels for data in task.sets]),
+        task.prompt_names,
+        None if file is None else read_captions(file, task.sets, others=task.others),
+        settings=task.settings,
+        folder=task.folder,
+        device=task.device,
+        seed=task.seed,
+    )
+    release(task.device)
+    return captions

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,8 @@ import torch
 from PIL import Image
 
 from understudy.core.errors import InputError
-from understudy.core.files import write_text
 from understudy.core.hub import hub_file, load_network, why_not_found
+from understudy.data.captions.parts import in_parts
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.settings import CaptionSettings
 
@@ -41,17 +40,19 @@ def write_captions(
     images = [(data, index) for data in sets for index in range(len(data))]
     ids = [name for data in sets for name in data.ids]
     model: CaptionModel | None = None
-    captions: list[str] = []
-    for start in range(0, len(ids), _PART):
-        path = folder / f"part-{start // _PART:05d}.jsonl"
-        names = ids[start : start + _PART]
-        if path.exists():
-            captions += _read_part(path, names)
-            continue
+
+    def write(start: int, stop: int) -> list[str]:
+        nonlocal model
         model = model or CaptionModel.load(settings.model, device=device)
-        part = _write_part(path, names, model, images[start : start + _PART], settings)
-        captions += part
-    return captions
+        captions = list[str]()
+        for first in range(start, stop, settings.batch_size):
+            some = images[first : min(first + settings.batch_size, stop)]
+            captions += model.describe(
+                [data.image(index) for data, index in some], max_new_tokens=settings.max_new_tokens
+            )
+        return captions
+
+    return in_parts(folder, ids, write, size=_PART)
 
 
 @final
@@ -126,38 +127,3 @@ class CaptionModel:
         return [
             " ".join(text.split()) for text in self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
         ]
-
-
-def _write_part(
-    path: Path,
-    ids: Sequence[str],
-    model: CaptionModel,
-    images: Sequence[tuple[LabelledSet, int]],
-    settings: CaptionSettings,
-) -> list[str]:
-    captions: list[str] = []
-    for start in range(0, len(images), settings.batch_size):
-        batch = [data.image(index) for data, index in images[start : start + settings.batch_size]]
-        captions += model.describe(batch, max_new_tokens=settings.max_new_tokens)
-    lines = [
-        json.dumps({"id": name, "caption": caption}) + "\n"
-        for name, caption in zip(ids, captions, strict=True)
-    ]
-    write_text(path, "".join(lines))
-    return captions
-
-
-def _read_part(path: Path, ids: Sequence[str]) -> list[str]:
-    try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        found = [(str(row["id"]), str(row["caption"])) for row in rows]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{path} must hold captions of an earlier attempt, but it cannot be read ({error}): remove it"
-        ) from None
-    if [name for name, _ in found] != list(ids):
-        raise InputError(
-            f"{path} must hold the captions of these {len(ids)} images, but has captions of other images: "
-            "remove it, or choose another --out"
-        )
-    return [caption for _, caption in found]
