@@ -362,6 +362,7 @@ def test_what_may_change_when_a_run_is_resumed():
         "curate.stop_at_chance",
         *("compute.threads", "compute.executor", "compute.workers", "compute.gpus_per_worker"),
         *("compute.ray_address", "compute.slurm"),
+        *("track.to", "track.project"),
     }
     assert all(may_change(name) for name in names if name.startswith(stages))
     assert may_change("shift.tests.mine")
@@ -412,5 +413,5 @@ def test_names_must_be_registered(layer, message):
 def test_every_registry_exists():
     """Each is looked up with the default of its setting, so a module that moved is found here."""
     check_registered(build(DIGITS, {"visual": {"kind": "per-image", "draw_kind": "sampled"}}))
-    assert len({facts_of(field).registry for field in all_fields().values()}) == 13  # one of them is None
-    assert len(list(sections_in(build(DIGITS)))) == 16
+    assert len({facts_of(field).registry for field in all_fields().values()}) == 14  # one of them is None
+    assert len(list(sections_in(build(DIGITS)))) == 17

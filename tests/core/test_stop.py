@@ -35,13 +35,18 @@ def test_a_second_signal_ends_a_process_whose_cleaning_up_hangs():
 import time
 from understudy.core import stop
 stop._GRACE = 0.1
+
+def wait():
+    for _ in range(600):
+        time.sleep(0.1)  # a signal just before a call would be heeded after it only
+
 with stop.stopped_by_sigterm():
     try:
         print("running", flush=True)
-        time.sleep(60)
+        wait()
     finally:
         print("cleaning up", flush=True)
-        time.sleep(60)
+        wait()
 """
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
         for expected in ("running", "cleaning up"):
