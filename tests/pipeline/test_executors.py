@@ -158,15 +158,15 @@ def test_a_kill_of_the_whole_run_leaves_no_worker_behind(
     )
     while len(list(out.glob("synthetic/images/round-00/*.parquet"))) < 2 and process.poll() is None:
         time.sleep(0.02)
-    workers = psutil.Process(process.pid).children(recursive=True)
+    children = psutil.Process(process.pid).children(recursive=True)
+    workers = [one for one in children if "Agent" not in one.name()]  # agents of Ray notice it a minute later
     process.kill()
     process.wait()
     drawn = {
         path: when for path, when in times(out).items() if re.search("/images/.*/part-.....[.]parquet", path)
     }
     _, alive = psutil.wait_procs(workers, timeout=60)
-    working = [one for one in alive if "Agent" not in one.name()]  # agents of Ray notice it some time later
-    assert not [worker for worker in working if worker.status() != psutil.STATUS_ZOMBIE]
+    assert not [worker for worker in alive if worker.status() != psutil.STATUS_ZOMBIE]
     run(with_section(job, "compute", executor="local"), out)
     assert files_of(out) == files_of(whole)
     assert {path: times(out)[path] for path in drawn} == drawn
