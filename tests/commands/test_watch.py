@@ -3,12 +3,14 @@
 import asyncio
 import importlib.util
 import json
+import os
 import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
@@ -221,10 +223,58 @@ def test_a_study_is_a_list_of_its_runs(tmp_path):
     assert "Now: draw, draw round-00 30 of 100 images" in said(text)
     one = watched.page_of("10 %-repeat0")
     assert states(one)["draw"] == "running" and 'href="/"' in one
+
+
+def test_a_study_tells_what_was_found_when_all_its_runs_are_finished(tmp_path):
+    """Before, nobody should decide by the test images of some of them whether to go on."""
+    for name in ("5-repeat0", "5-repeat1"):
+        whole(tmp_path / "runs" / name)
+        (tmp_path / "runs" / name / "report.html").write_text("<html></html>")
+    results = json.loads((tmp_path / "runs" / "5-repeat0" / "results.json").read_text())
+    verdict = results["verdict"]["sentence"]
+    (tmp_path / "study.yaml").write_text("kind: shots\n")
+    (tmp_path / "study.html").write_text("<html></html>")
     (tmp_path / "study.json").write_text('{"sentence": "more shots help"}')
-    (tmp_path / "runs" / "10 %-repeat0" / ".lock").unlink()
-    (tmp_path / "runs" / "10 %-repeat0" / "progress.json").unlink()
-    assert "more shots help" in said(watched.page())
+    watched = WatchedFolder(tmp_path)
+    hold(tmp_path)  # it trains another run
+    open_study = said(watched.page())
+    assert "running" in open_study and "2 runs: 2 finished" in open_study
+    assert not [told for told in ("more shots help", verdict, "Open the report") if told in open_study]
+    hold(tmp_path, process=2**22 + 1)  # it was killed
+    assert "stopped" in said(watched.page()) and "more shots help" not in said(watched.page())
+    (tmp_path / ".lock").unlink()
+    assert all(told in said(watched.page()) for told in ("more shots help", verdict, "Open the report"))
+
+
+def test_a_run_of_a_study_that_was_stopped_names_no_command_of_its_own(tmp_path):
+    half(tmp_path / "runs" / "a")
+    hold(tmp_path / "runs" / "a", process=2**22 + 1)
+    (tmp_path / "study.yaml").write_text("kind: shots\n")
+    text = said(WatchedFolder(tmp_path).page_of("a"))
+    assert "Go on with the command that began the study" in text and "understudy run" not in text
+
+
+def test_a_folder_of_studies_says_to_give_one(tmp_path):
+    whole(tmp_path / "x-repeats" / "runs" / "run-repeat0")
+    assert "are watched one by one: give the folder of one of them" in said(page(tmp_path))
+
+
+def test_names_that_are_no_utf8(tmp_path):
+    try:
+        whole(Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")))
+    except OSError:
+        pytest.skip("this file system takes UTF-8 alone")
+    app = make_app(tmp_path)
+    assert ask(app)[0] == 200 and "1 runs: 1 finished" in said(ask(app)[2])
+
+
+def test_a_folder_that_goes_while_it_is_read(tmp_path, monkeypatch):
+    def gone(self):
+        raise PermissionError(13, "Permission denied", "secret")
+
+    monkeypatch.setattr(WatchedFolder, "_found", gone)
+    text = said(page(tmp_path))
+    assert "This folder cannot be read" in text and "Permission denied" in text
 
 
 def test_a_study_without_runs_waits(tmp_path):

@@ -110,6 +110,25 @@ def test_a_folder_that_cannot_be_written_to_stops_nothing(tmp_path, monkeypatch)
     progress.end()
 
 
+BAR = (
+    '{"written": 1, "messages": [], "bars": [{"text": "adapt", "unit": "steps", "done": 1, "first": 0, '
+    '"began": null, %s}]}'
+)
+
+
+def test_numbers_in_quotes_are_numbers(tmp_path):
+    """Somebody may have edited the file; figures of later steps can be added all the same."""
+    (tmp_path / PROGRESS_FILE).write_text(BAR % '"total": "9", "measured": {"loss": [["1", "0.5"]]}')
+    progress = ProgressFile(tmp_path)
+    progress.begin()
+    with progress.bar("adapt", total=9, unit="steps") as advance:
+        progress.measured("adapt", {"loss": 0.25}, step=2)
+        advance(2)
+        progress.say("now")
+        (bar,) = read_progress(tmp_path)["bars"]
+    assert bar["measured"] == {"loss": [[1, 0.5], [2, 0.25]]}
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -122,6 +141,12 @@ def test_a_folder_that_cannot_be_written_to_stops_nothing(tmp_path, monkeypatch)
         '{"written": 1, "bars": [{}], "messages": []}',
         '{"written": 1, "bars": [], "messages": ["x"]}',
         '{"written": 1, "bars": [{"text": "a", "unit": "b", "total": 1}], "messages": []}',
+        BAR % '"total": Infinity, "measured": {}',
+        BAR % '"total": 1, "measured": []',
+        BAR % '"total": 1, "measured": {"loss": [[1]]}',
+        BAR % '"total": 1, "measured": {"loss": [["a", 1]]}',
+        BAR % '"total": "many", "measured": {}',
+        "\xff",
     ],
 )
 def test_a_damaged_file_says_nothing(content, tmp_path):

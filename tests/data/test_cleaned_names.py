@@ -68,6 +68,8 @@ def test_names_with_spaces_parentheses_and_slashes() -> None:
         ["Fuchs", "Krebs", "souris", "ours", "Canis lupus", "Haus", "lunes", "bébé-tigre", "corps"],
         ["猫", "собака", "СОБАКА", "قطة", "बिल्ली", "Käse", "İNEK", "ñandú", "แมว"],
         ["100%DEadly", "100% wool"],
+        ["05 euro", "10 euro", "20 euro", "scan20240115 lungs", "session20240115 left"],
+        ["00 deg", "45 deg", "90 deg", "stage VIII", "stage XVIII"],
         ["and", "None", "null", "con", "true", "{class}", "class | kind"],
     ],
 )

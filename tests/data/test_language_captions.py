@@ -89,6 +89,8 @@ def answering(monkeypatch):
         ("Caption: 'A cow on a road'", "A cow on a road"),
         ("A COW on a road", "A COW on a road"),
         ("a cow " + "very " * 30 + "far away", "a cow very very very very"),
+        ("A cowboy by the fire", ""),  # other words that begin with those for the class
+        ("Two cows by day", "Two cows by day"),
         ("", ""),
         ("...", ""),
         ("Sure, here you are:", ""),

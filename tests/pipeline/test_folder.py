@@ -1,5 +1,7 @@
 """A run folder: made, found, refused, and a record for every finished stage."""
 
+from pathlib import Path
+
 import pytest
 
 from understudy.core.errors import InputError
@@ -71,3 +73,7 @@ def test_settings_that_were_cut_short_are_refused_at_every_line(tmp_path):
             RunFolder.find(tmp_path / "run")
     file.write_text("".join(lines[1:-1]))  # as older versions wrote it
     assert RunFolder.find(tmp_path / "run").settings == settings
+
+
+def test_a_run_below_the_root_of_the_disk_is_in_no_study():
+    assert not RunFolder(Path("/output"), SETTINGS).is_in_study

@@ -46,14 +46,14 @@ def export_as_asked(path: Path, asked: Export, licences: Sequence[Mapping[str, A
 
 
 def _export(folder: RunFolder, asked: Export) -> list[str]:
-    if Path(asked.to).resolve().is_relative_to(folder.path.resolve()):
-        raise InputError(
-            f"{asked.to} must be outside of the run, which keeps its own files there: choose another"
-        )
     form = None if asked.form is None else asked.form.value
     write = partial(export_part, folder, what=asked.what.value, form=form, arm=asked.arm)
     if asked.to.startswith(_HUB):
         return _to_hub(write, asked.to.removeprefix(_HUB), asked)
+    if Path(asked.to).resolve().is_relative_to(folder.path.resolve()):
+        raise InputError(
+            f"{asked.to} must be outside of the run, which keeps its own files there: choose another"
+        )
     return _to_folder(write, Path(asked.to), asked)
 
 

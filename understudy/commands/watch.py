@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import webbrowser
 from contextlib import closing
 from pathlib import Path
@@ -27,7 +28,7 @@ def watch(folder: Path, *, port: int | None = None, opens: bool = False) -> None
     """
     if missing := [name for name in _PACKAGES if importlib.util.find_spec(name) is None]:
         raise InputError(f'understudy watch needs {" and ".join(missing)}: pip install "understudy[watch]"')
-    if folder.exists() and not folder.is_dir():
+    if os.path.exists(folder) and not folder.is_dir():  # Path.exists raises where it may not look
         raise InputError(
             f"{folder} is a file: give the folder of a run or a study, or one that a run will make"
         )

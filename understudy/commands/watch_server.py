@@ -67,7 +67,7 @@ def make_app(folder: Path) -> Any:
 
 
 def _encoded(text: str | None) -> bytes | None:
-    return None if text is None else text.encode()
+    return None if text is None else text.encode(errors="replace")  # names of files may be any bytes
 
 
 def _content(path: Path | None) -> bytes | None:

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import final
 from urllib.parse import quote
 
 from understudy.commands.watched_files import WatchedFiles
 from understudy.commands.watched_run import WatchedRun
+from understudy.core.errors import first_line
 from understudy.core.files import read_json
-from understudy.report.watch_page import RunRow, ShownRun, ShownRuns, run_page, runs_page, states_in_words
+from understudy.core.lock_holder import holder_of
+from understudy.report.watch_page import (
+    RunRow,
+    ShownRun,
+    ShownRuns,
+    Tone,
+    run_page,
+    runs_page,
+    states_in_words,
+)
 
 REPORT, STUDY_PAGE = "report.html", "study.html"
 
@@ -29,12 +40,17 @@ class WatchedFolder:
         self._runs: dict[Path, WatchedRun] = {}
 
     def page(self) -> str:
-        """The page of the folder."""
+        """The page of the folder; if it cannot be read, or goes while it is read, the page says so."""
         self._files.start()
-        found = self._found()
-        if not found and not (self._path / "study.yaml").exists():
-            return run_page(self._run(self._path).show(report=f"/{REPORT}"))
-        return runs_page(self._show_runs(found))
+        try:
+            found = self._found()
+            if not found and not (self._path / "study.yaml").exists():
+                return run_page(self._run(self._path).show(report=f"/{REPORT}"))
+            return runs_page(self._show_runs(found))
+        except OSError as error:
+            unreadable = "This folder cannot be read"
+            shown = ShownRun(folder=str(self._path), headline=unreadable, tone="waiting", hint="")
+            return run_page(replace(shown, problems=[first_line(error)]))
 
     def page_of(self, name: str) -> str | None:
         """The page of one of several runs; None if there is no such run."""
@@ -69,24 +85,37 @@ class WatchedFolder:
         return {path.name: path for path in sorted(runs, key=lambda path: path.name)}
 
     def _show_runs(self, found: dict[str, Path]) -> ShownRuns:
-        rows = [_row(name, self._run(path, name)) for name, path in found.items()]
+        holder = holder_of(self._path)
+        works = holder is not None and holder.is_alive is not False
+        # While others are trained, nobody should decide by the test images of the runs that are finished.
+        rows = [_row(name, self._run(path, name), is_open=works) for name, path in found.items()]
         counts = Counter[str](row.tone for row in rows)
+        tone = _tone(counts, works=works, was_stopped=holder is not None)
         study = self._files.read(self._path / "study.json", read_json) or {}
-        is_running = counts["running"] > 0
+        sentence = str(study.get("sentence") or "") if tone == "done" else ""
         return ShownRuns(
             folder=str(self._path),
-            headline=str(study.get("sentence") or "")
-            if not is_running and study
-            else f"{len(rows)} runs: {states_in_words(counts)}",
-            tone="running" if is_running else "done" if rows and counts["done"] == len(rows) else "waiting",
+            headline=sentence or f"{len(rows)} runs: {states_in_words(counts)}",
+            tone=tone,
             runs=rows,
             problems=self._files.problems,
-            report=f"/{STUDY_PAGE}" if (self._path / STUDY_PAGE).is_file() else "",
+            report=f"/{STUDY_PAGE}" if not works and (self._path / STUDY_PAGE).is_file() else "",
         )
 
 
-def _row(name: str, run: WatchedRun) -> RunRow:
+def _tone(counts: Counter[str], *, works: bool, was_stopped: bool) -> Tone:
+    """The state of several runs; a process that was killed leaves its lock behind."""
+    if works or counts["running"]:
+        return "running"
+    if counts["stopped"] or was_stopped:
+        return "stopped"
+    return "done" if counts and counts["done"] == counts.total() else "waiting"
+
+
+def _row(name: str, run: WatchedRun, *, is_open: bool) -> RunRow:
     shown: ShownRun = run.summary(report=_address(name, REPORT))
+    if is_open and shown.tone == "done":
+        shown = replace(shown, headline="All stages are done", report="")
     progress = "".join(f", {bar.text} {bar.done:,} of {bar.total:,} {bar.unit}" for bar in shown.bars[-1:])
     return RunRow(
         name=name,
@@ -98,4 +127,4 @@ def _row(name: str, run: WatchedRun) -> RunRow:
 
 
 def _address(name: str, file: str = "") -> str:
-    return f"/runs/{quote(name, safe='')}/{file}"
+    return f"/runs/{quote(name, safe='', errors='replace')}/{file}"

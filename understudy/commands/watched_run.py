@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -23,6 +22,7 @@ from understudy.pipeline.context import Run
 from understudy.pipeline.folder import RunFolder
 from understudy.pipeline.run import STAGE_NAMES, STAGES
 from understudy.pipeline.stage import Stage
+from understudy.report.run_command import command_on
 from understudy.report.watch_page import ShownArm, ShownBar, ShownRun, ShownStage
 from understudy.report.wording import duration
 from understudy.settings import Settings
@@ -92,7 +92,9 @@ class WatchedRun:
             stages=stages,
             report=report if has_report else "",
         )
-        go_on = f"Go on with <code>{escape(shlex.join(['understudy', 'run', str(self._path)]))}</code>."
+        go_on = "Go on with the command that began the study."
+        if not RunFolder(self._path, settings).is_in_study:
+            go_on = f"Go on with <code>{escape(command_on('run', self._path))}</code>."
         if not left:
             return replace(shown, headline=self._verdict() or "All stages are done", tone="done")
         if works and at is not None:
@@ -113,6 +115,7 @@ class WatchedRun:
             headline = "The settings of this run cannot be read"
         elif self._path.exists() and any(self._path.iterdir()):
             headline = "This folder holds no run yet"
+            hint = "Studies, and runs with --repeats, are watched one by one: give the folder of one of them."
         else:
             headline = "Waiting for a run to begin in this folder"
             hint = "A run makes its folder once it has read and checked its images."
@@ -190,7 +193,7 @@ class WatchedRun:
         """
         notes = [f"load: {note}" for note in self._record("load").get("notes", [])]
         lines = [str(message["text"]) for message in progress.get("messages", [])] or notes
-        shown = [line for line in lines if line.partition(":")[0] not in _TESTED or "warning" in line]
+        shown = [line for line in lines if line.partition(":")[0] not in _TESTED or ": warning: " in line]
         return shown[::-1][:_MOST_MESSAGES]
 
 

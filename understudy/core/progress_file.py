@@ -17,7 +17,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, final
 
-from understudy.core.errors import InputError
 from understudy.core.files import read_json, write_json
 from understudy.core.progress import Observer, Silent
 
@@ -114,24 +113,27 @@ class ProgressFile:
 def read_progress(folder: Path) -> dict[str, Any]:
     """What a :class:`ProgressFile` has noted in a folder; empty if it has noted nothing that can be read."""
     try:
-        found = read_json(folder / PROGRESS_FILE, keys=("written", "bars", "messages"))
-        _check(found)
-    except (InputError, OSError, KeyError, TypeError, ValueError):
+        found = read_json(folder / PROGRESS_FILE)
+        messages = [
+            {"time": float(message["time"]), "text": str(message["text"])} for message in found["messages"]
+        ]
+        return {
+            "written": float(found["written"]),
+            "bars": [_bar(bar) for bar in found["bars"]],
+            "messages": messages,
+        }
+    except Exception:  # noqa: BLE001 - somebody may have edited the file, and nothing depends on it
         return {}
-    return found
 
 
-def _check(found: Mapping[str, Any]) -> None:
-    """Check the content of the file, which somebody may have edited.
-
-    Raises:
-        KeyError, TypeError, ValueError: for another form.
-    """
-    float(found["written"])
-    for message in found["messages"]:
-        _ = float(message["time"]) + len(str(message["text"]))
-    for bar in found["bars"]:
-        _ = str(bar["text"]), str(bar["unit"]), int(bar["total"]), int(bar["done"]), int(bar["first"])
-        float(bar["began"] or 0)
-        for points in bar["measured"].values():
-            _ = [float(step) + float(value) for step, value in points]
+def _bar(bar: Mapping[str, Any]) -> dict[str, Any]:
+    """A bar of the file, in the form in which it was written."""
+    return {
+        **{name: str(bar[name]) for name in ("text", "unit")},
+        **{name: int(bar[name]) for name in ("total", "done", "first")},
+        "began": None if bar["began"] is None else float(bar["began"]),
+        "measured": {
+            str(figure): [[int(step), float(value)] for step, value in points]
+            for figure, points in bar["measured"].items()
+        },
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from understudy.core.registry import Registry
 TRACKING_FOLDER = "tracking"
 """In the run folder: what trackers keep on this disk, and the names by which they know the run."""
 _NAMES = "names.json"
+_LOGIN_SECONDS = 30  # that Weights & Biases waits for a key on a terminal
 
 
 @final
@@ -53,6 +55,7 @@ def tensorboard(run: Tracked) -> Any:
 @TRACKERS.register("mlflow", summary="a run in the store that MLFLOW_TRACKING_URI names (extra `mlflow`)")
 def mlflow(run: Tracked) -> Any:
     """A run of MLflow."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before its first import
     from accelerate.tracking import MLflowTracker  # slow to import, and few runs need it
 
     return MLflowTracker(experiment_name=run.project, run_name=run.name, run_id=run.known)
@@ -62,9 +65,19 @@ def mlflow(run: Tracked) -> Any:
 def wandb(run: Tracked) -> Any:
     """A run of Weights & Biases."""
     from accelerate.tracking import WandBTracker  # slow to import, and few runs need it
+    from wandb import Settings  # an extra
 
-    folder = str(run.folder)
-    return WandBTracker(run_name=run.project, name=run.name, id=run.known, resume="allow", dir=folder)
+    # What the run did not ask to send: lines of the terminal, git, packages, the machine.
+    quiet = Settings(
+        console="off",
+        disable_git=True,
+        x_disable_stats=True,
+        x_disable_machine_info=True,
+        x_save_requirements=False,
+        login_timeout=_LOGIN_SECONDS,
+    )
+    place = {"dir": str(run.folder), "settings": quiet}
+    return WandBTracker(run_name=run.project, name=run.name, id=run.known, resume="allow", **place)
 
 
 def check_trackers(names: Sequence[str]) -> None:
@@ -121,13 +134,16 @@ class Trackers:
 
     def picture(self, name: str, path: Path, pixels: np.ndarray) -> None:
         """Log a picture: a file, and its pixels, uint8 (H, W, 3)."""
-        actions = {
-            "tensorboard": lambda tracker: tracker.log_images({name: pixels[None]}, dataformats="NHWC"),
-            "mlflow": lambda tracker: tracker.log_artifact(str(path), "pictures"),
-            "wandb": lambda tracker: tracker.log_images({name: pixels[None]}),
-        }
         for each, tracker in list(self._trackers.items()):
-            self._try(each, partial(actions[each], tracker))
+            self._try(each, partial(self._picture, each, tracker, name, path, pixels))
+
+    @staticmethod
+    def _picture(tracker_name: str, tracker: Any, name: str, path: Path, pixels: np.ndarray) -> None:
+        if tracker_name == "mlflow":
+            tracker.log_artifact(str(path), "pictures")
+        else:
+            layout = {"dataformats": "NHWC"} if tracker_name == "tensorboard" else {}
+            tracker.log_images({name: pixels[None]}, **layout)
 
     def finish(self) -> None:
         """End the tracked runs, which can be continued."""

@@ -16,10 +16,11 @@ from understudy.data.english_plurals import singular
 _Names = tuple[str, ...]
 
 _LETTER = r"[^\W\d_]"
-_WNID = re.compile(rf"n\d{{8}}[\s_.-]+(?=.*{_LETTER})|(?<={_LETTER})[\s_.-]+n\d{{8}}$")
+_WNID = re.compile(rf"(?<![^\W_])n\d{{8}}[\s_.-]+(?=.*{_LETTER})|(?<={_LETTER})[\s_.-]+n\d{{8}}$")
 _FILE_TYPES = re.compile(r"(?:\.(?:zip|tar|tgz|gz|rar|7z|jpe?g|png|webp|bmp|gif|tiff?))+$", re.IGNORECASE)
 _COPY = re.compile(r"(?: - copy)? ?(?:\(\d{1,2}\))?$", re.IGNORECASE)
-_PADDED_INDEX = re.compile(rf"0\d+[\s_.-]+(?=.*{_LETTER})")
+_UNPADDED = re.compile(rf"[1-9]\d*[\s_.-]+(?=.*{_LETTER})")
+_PADDED_INDEX = re.compile(rf"^0\d+[\s_.-]+(?=.*{_LETTER})")
 _INDEX_BEFORE = re.compile(
     rf"(?:class|category|label|cls|id)?[\s_-]*(\d+)[\s_.-]+(?=.*{_LETTER})", re.IGNORECASE
 )
@@ -64,6 +65,8 @@ def tells_nothing(words: str) -> bool:
 def _cleaned_once(words: _Names) -> _Names:
     for pattern in (_INDEX_BEFORE, _INDEX_BEHIND):
         words = _without_indices(words, pattern)
+    if not any(map(_UNPADDED.match, words)):  # 05_euro beside 10_euro is a value
+        words = _kept_apart(words, tuple(_PADDED_INDEX.sub("", name) for name in words))
     for rule in _RULES:
         words = _kept_apart(words, tuple(map(rule, words)))
     return words
@@ -129,8 +132,7 @@ def _without_leftovers(name: str) -> str:
 
 
 def _without_ids(name: str) -> str:
-    match = _PADDED_INDEX.match(name)
-    return _WNID.sub("", name[match.end() :] if match else name)
+    return _WNID.sub("", name)
 
 
 def _spaced(name: str) -> str:
@@ -150,12 +152,10 @@ def _split_humps(name: str) -> str:
 
 
 def _lowered(name: str) -> str:
-    """``GOLDEN RETRIEVER`` in lower case; ``MRI``, ``BMW`` and ``HTML`` stay."""
+    """``GOLDEN RETRIEVER`` in lower case; ``MRI``, ``BMW``, ``HTML`` and ``VIII`` stay."""
     if not (name.isascii() and name.isupper()):
         return name
-    return re.sub(
-        r"\b[A-Z]{4,}\b", lambda word: word[0].lower() if re.search("[AEIOUY]", word[0]) else word[0], name
-    )
+    return re.sub(r"\b(?=[A-Z]*[AEIOUY])(?![IVXLCDM]+\b)[A-Z]{4,}\b", lambda word: word[0].lower(), name)
 
 
 def _with_commas(name: str) -> str:

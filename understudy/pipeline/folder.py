@@ -78,7 +78,7 @@ class RunFolder:
     @property
     def is_in_study(self) -> bool:
         """Whether the run belongs to a study, or to a run with ``--repeats``."""
-        return self.path.resolve().parent.with_name("study.yaml").is_file()
+        return (self.path.resolve().parent.parent / "study.yaml").is_file()
 
     @staticmethod
     def check(path: Path, settings: Settings, *, resume: Resume = "if-possible") -> bool:

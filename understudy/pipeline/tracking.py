@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from understudy.core.config import flatten
+from understudy.core.errors import first_line
 from understudy.core.files import read_arrays
 from understudy.core.progress_file import ProgressFile
 from understudy.core.trackers import Trackers
@@ -50,9 +51,15 @@ def _is_plain(value: object) -> bool:
 
 
 def _after(run: Run, trackers: Trackers, stage: str) -> None:
-    """Track what a finished stage has left in the run folder."""
-    if not trackers:
-        return
+    """Track what a finished stage has left in the run folder; if that cannot be read, the run goes on."""
+    try:
+        if trackers:
+            _track(run, trackers, stage)
+    except Exception as error:  # noqa: BLE001 - the run needs none of this
+        run.observer.say(f"track: warning: what {stage} has left could not be tracked: {first_line(error)}")
+
+
+def _track(run: Run, trackers: Trackers, stage: str) -> None:
     if stage in ("draw", "curate") and (path := run.path / "synthetic" / "samples.png").is_file():
         with Image.open(path) as image:
             trackers.picture("samples", path, np.asarray(image.convert("RGB")))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, final
 
@@ -30,6 +30,10 @@ from understudy.report.making import loss_curve
 State = Literal["done", "running", "stopped", "to come", "damaged"]
 _LARGEST_PIXELATED = 64  # tiles below this width are shown with sharp pixels
 _MOST_ARMS = 12  # in the figure; the table has all
+
+
+Tone = Literal["running", "done", "stopped", "waiting"]
+"""The state of a run, or of several."""
 
 
 @final
@@ -122,7 +126,7 @@ class ShownRun:
 
     folder: str
     headline: str
-    tone: Literal["running", "done", "stopped", "waiting"]
+    tone: Tone
     stages: Sequence[ShownStage] = ()
     bars: Sequence[ShownBar] = ()
     facts: Sequence[tuple[str, str]] = ()
@@ -145,7 +149,7 @@ class RunRow:
     name: str
     address: str
     headline: str
-    tone: Literal["running", "done", "stopped", "waiting"]
+    tone: Tone
     report: str = ""
 
 
@@ -156,11 +160,10 @@ class ShownRuns:
 
     folder: str
     headline: str
-    tone: Literal["running", "done", "stopped", "waiting"]
+    tone: Tone
     runs: Sequence[RunRow]
     problems: Sequence[str] = ()
     report: str = ""
-    messages: Sequence[str] = field(default=())
 
 
 def run_page(shown: ShownRun) -> str:

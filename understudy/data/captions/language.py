@@ -82,7 +82,8 @@ class Request:
         caption = " ".join(lines[0].split()[:max_words]).rstrip(" .,;:-") if lines else ""
         name = re.sub(r"\s*\([^)]*\)$", "", self.words).casefold()
         is_repeated = caption.casefold() in self.text.casefold()
-        if is_repeated or name not in caption.casefold() or re.search(r"[{}<>|]", caption):
+        names_class = re.search(rf"(?<!\w){re.escape(name)}(?:e?s)?(?!\w)", caption.casefold())
+        if is_repeated or not names_class or re.search(r"[{}<>|]", caption):
             return ""
         return caption
 
