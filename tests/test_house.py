@@ -37,6 +37,7 @@ HEAVY = {
         "torch",
         "torchvision",
         "uvicorn",
+        "wandb",
     ),
     *("safetensors", "transformers"),
 }

@@ -29,6 +29,8 @@ from understudy.generators.settings import GeneratorSettings
 from understudy.pipeline.run import run
 from understudy.settings import build
 
+pytestmark = pytest.mark.slow  # whole jobs
+
 CLASSES = ("cardboard", "glass")
 FIRST_LAYER = "model.diffusion_model.input_blocks.0.0.weight"
 UNET, AUTOENCODER, TEXT = "model.diffusion_model.", "first_stage_model.", "cond_stage_model."

@@ -167,6 +167,7 @@ def test_drawn_batches_hold_plain_images_of_few_classes_at_one_timestep(generato
 
 
 @pytest.mark.parametrize("name", DRAWN_FORMS)
+@pytest.mark.slow
 def test_drawn_images_are_compared_in_the_last_steps_and_the_last_weights_are_kept(
     name, tiny_generator, tiny_pipeline_folder, train, val, tmp_path, monkeypatch
 ):

@@ -280,6 +280,7 @@ def test_guided_adaptation_learns_and_keeps_nothing_but_the_adapter(
     assert records[0].loss != plain[0].loss
 
 
+@pytest.mark.slow
 def test_a_projection_is_learnt_and_a_stopped_run_ends_with_the_same(
     tiny_pipeline_folder, train, val, tmp_path, wide_encoder
 ):
@@ -329,6 +330,7 @@ def weights(folder):
     return safetensors.torch.load_file(folder / "pytorch_lora_weights.safetensors")
 
 
+@pytest.mark.slow
 def test_alpha_scales_the_update_and_plain_diffusers_draws_the_same(
     tiny_pipeline_folder, train, val, tmp_path
 ):
@@ -362,6 +364,7 @@ def test_alpha_scales_the_update_and_plain_diffusers_draws_the_same(
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+@pytest.mark.slow
 def test_half_precision_learns_with_lora(precision, tiny_pipeline_folder, train, val, tmp_path):
     """Losses agree with float32 to the digits that half precision has; what is trained stays float32."""
     half = {"precision": precision}

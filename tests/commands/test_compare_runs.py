@@ -19,7 +19,7 @@ from understudy.pipeline.folder import RunFolder
 from understudy.pipeline.run import run
 from understudy.report.compared import compared_tables, write_comparison
 
-pytestmark = pytest.mark.usefixtures("plain_report")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("plain_report")]  # whole jobs
 
 ARMS = {"arms": ["real", "synthetic", "mixed"]}
 

@@ -240,6 +240,7 @@ def test_a_preview_measures_all_of_it(settings, tmp_path):
     assert all(0 < seconds < 3600 for name, seconds in found.seconds.items() if name != "curate")
 
 
+@pytest.mark.slow
 def test_a_preview_measures_the_private_reference(pets, tiny_pipeline_folder, tmp_path):
     pytest.importorskip("opacus")
     audited = {"measure": True, "arms": ["real"], "shadows": 6, "false_positive_rates": [0.5]}

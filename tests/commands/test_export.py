@@ -83,6 +83,7 @@ def code_of(card, **places):
 
 
 @pytest.mark.parametrize("form", ["timm", "onnx"])
+@pytest.mark.slow
 def test_the_code_on_the_card_of_a_classifier_runs(form, finished, tmp_path, capsys):
     to, test = tmp_path / "to", LabelledSet.load(finished.path / "data" / "test.parquet")
     export_part(finished, to, what="classifier", arm="real", form=form)

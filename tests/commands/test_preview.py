@@ -12,6 +12,8 @@ from tiny_job import OPTIONS, SECTIONS, tree, write_pets
 from understudy.commands.measuring import draw_a_few
 from understudy.settings import build
 
+pytestmark = pytest.mark.slow  # whole jobs
+
 
 def test_preview_draws_a_few_and_estimates(understudy, tmp_path, tiny_pipeline_folder):
     write_pets("pets")

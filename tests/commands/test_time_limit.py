@@ -96,6 +96,7 @@ def test_several_processes_would_measure_different_paces(demo, monkeypatch):
         fit_to_time(demo[0], 3600)
 
 
+@pytest.mark.slow
 def test_the_same_command_goes_on_without_measuring(understudy, tiny_pipeline_folder):
     """With the numbers that it began with, although a run without a limit would have larger ones."""
     write_pets("pets")

@@ -82,6 +82,7 @@ def test_different_pictures_are_none(start: int) -> None:
     assert not len(changed_copies(thumbnails([picture(start + number) for number in range(60)])))
 
 
+@pytest.mark.slow
 def test_digits_and_the_frames_of_a_camera_are_no_copies() -> None:
     chosen = DataSettings(source="digits")
     pool = read_pool(find_source("digits").open("digits", chosen), chosen)

@@ -55,6 +55,7 @@ def as_set(images, like, split="synthetic"):
 
 
 @pytest.mark.parametrize("way", WAYS)
+@pytest.mark.slow
 def test_planted_copies_are_found(way, finder, splits):
     rows = range(0, 600, 30)
     planted = as_set([WAYS[way](splits.train.image(index)) for index in rows], splits.train)
@@ -66,6 +67,7 @@ def test_planted_copies_are_found(way, finder, splits):
     np.testing.assert_allclose(paired_distances(planted, splits.train.select(rows)), neighbours.distances)
 
 
+@pytest.mark.slow
 def test_other_real_images_are_not(finder, splits):
     """Test images, from which no threshold was taken."""
     flags = finder.flags(finder.nearest(splits.test))
@@ -76,6 +78,7 @@ def test_other_real_images_are_not(finder, splits):
     assert finder.threshold.duplicates == 0
 
 
+@pytest.mark.slow
 def test_few_held_out_images_are_joined_by_train_images(splits):
     threshold = CopyFinder(splits.train, splits.val.select(range(50))).threshold
     assert (threshold.basis, threshold.images) == ("held-out real and train images", 650)

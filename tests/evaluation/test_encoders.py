@@ -86,6 +86,7 @@ def _examples(generator, start, timm_folder, clip_folder, script):
     }
 
 
+@pytest.mark.slow
 def test_every_encoder_keeps_the_contract(tiny_generator, start, timm_folder, clip_folder, script):
     images = two_classes(70)  # more than a batch
     for name, (asked, has) in _examples(tiny_generator, start, timm_folder, clip_folder, script).items():

@@ -42,6 +42,7 @@ def measured(synthetic, copies, **changes):
     return measure_memorisation(synthetic, copies, **options | changes)
 
 
+@pytest.mark.slow
 def test_real_images_are_as_close_as_real_images(splits, copies):
     found = measured(drawn(splits.test.select(range(300))), copies)
     json.dumps(found, allow_nan=False)

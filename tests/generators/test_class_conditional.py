@@ -251,6 +251,7 @@ def test_what_it_cannot_do_is_refused(generator, tmp_path):
         generator.draw([row, dataclasses.replace(row, steps=3)])
 
 
+@pytest.mark.slow
 def test_a_whole_run_needs_no_other_model(tmp_path):
     source = write_pets(tmp_path / "pets")
     settings = build(SECTIONS, {"data": {"source": str(source)}, "generator": SMALL})

@@ -26,6 +26,7 @@ def settings_of(recipe, pets, generator, **sections):
     return build(tiny_settings(pets, generator, **RECIPES[recipe]).model_dump(mode="json"), sections)
 
 
+@pytest.mark.slow
 def test_the_whole_job_with_a_few_shots(pets, tiny_pipeline_folder, tmp_path, monkeypatch):
     """Adaptation decodes the shots, and validation images; no other image of the train split is even in the
     run folder.
@@ -64,6 +65,7 @@ def test_the_whole_job_with_a_few_shots(pets, tiny_pipeline_folder, tmp_path, mo
     assert {row["adapter"] for row in rows} == {results["adaptation"]["fingerprint"]}
 
 
+@pytest.mark.slow
 def test_a_term_in_the_features_of_two_networks(pets, tiny_pipeline_folder, tmp_path):
     """The second one is what arms start from; a generator without an image encoder needs no other."""
     term = {"distribution": "drawn", "distribution_steps": 1, "drawn_images": 4, "drawn_steps": 2}

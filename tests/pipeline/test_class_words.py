@@ -75,6 +75,7 @@ def test_words_that_are_the_same_for_clip_are_named(splits):
     assert "'digit 0' and 'digit 1'" in notes_on_words(found)[-1]
 
 
+@pytest.mark.slow
 def test_validate_says_it_and_a_run_warns(tmp_path):
     words = tmp_path / "words.txt"
     words.write_text("\n".join(f"digit {label}: digit {(label + 1) % 10}" for label in range(10)))

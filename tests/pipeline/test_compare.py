@@ -57,6 +57,7 @@ def finished(settings, tmp_path_factory):
         return run(settings, out, observer=listener), out, listener
 
 
+@pytest.mark.slow
 def test_every_arm_is_tuned_and_the_time_counts(finished, settings):
     results = finished[0]
     refit = with_val(results["verdict"]["best"], settings.compare)

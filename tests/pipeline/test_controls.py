@@ -30,7 +30,7 @@ REFUSED = {
     ("neutral-token", "unadapted"): "draw.prompt contains {token}",
 }
 """Recipes that cannot have a control, and why."""
-pytestmark = pytest.mark.usefixtures("plain_report")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("plain_report")]  # whole jobs
 
 
 @pytest.fixture(scope="module")

@@ -30,6 +30,7 @@ def test_the_curated_set_is_what_the_results_say(finished):
     assert set(curated.provenance("nearest_id")) <= set(LabelledSet.load(out / "data" / "train.parquet").ids)
 
 
+@pytest.mark.slow
 def test_a_generator_that_draws_nothing_useful(pets, tiny_pipeline_folder, tmp_path, real_report):
     """Every image is one grey: nothing is kept, the run ends all the same, and its page says so."""
     grey = StableDiffusionGenerator.load(str(tiny_pipeline_folder)).pipeline
@@ -72,6 +73,7 @@ def test_a_generator_that_draws_nothing_useful(pets, tiny_pipeline_folder, tmp_p
     assert run(RunFolder.find(out).settings, out) == results
 
 
+@pytest.mark.slow
 def test_a_class_that_cannot_be_filled_is_reported(pets, tiny_pipeline_folder, tmp_path, monkeypatch):
     """All dogs are rejected; training goes on with the cats."""
     monkeypatch.setitem(
@@ -96,6 +98,7 @@ def test_a_class_that_cannot_be_filled_is_reported(pets, tiny_pipeline_folder, t
     assert set(results["arms"]) == {"real", "synthetic"}
 
 
+@pytest.mark.slow
 def test_a_generator_that_does_not_know_the_images_stops_the_run(tiny_pipeline_folder, tmp_path):
     """Random weights and handwritten digits: nothing more is drawn, and no arm is trained."""
     compare = BUNDLED | {"steps": 40, "batch_size": 16, "augmentation": "affine", "learning_rate": 3e-3}

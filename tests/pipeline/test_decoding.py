@@ -10,6 +10,8 @@ from understudy.data.recent import Recent
 from understudy.pipeline.folder import RunFolder
 from understudy.pipeline.run import STAGE_NAMES, run, write_report_again
 
+pytestmark = pytest.mark.slow  # whole jobs
+
 
 @pytest.fixture
 def decoded(monkeypatch):

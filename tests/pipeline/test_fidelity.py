@@ -10,7 +10,7 @@ from understudy.pipeline.context import Run
 from understudy.pipeline.folder import RunFolder
 from understudy.pipeline.run import run
 
-pytestmark = pytest.mark.usefixtures("plain_report")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("plain_report")]  # whole jobs
 
 
 def test_less_memory_does_not_measure_again(tmp_path, tiny_pipeline_folder):

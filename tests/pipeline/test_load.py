@@ -16,6 +16,7 @@ from understudy.pipeline.run import STAGE_NAMES, STAGES, run
 pytestmark = pytest.mark.usefixtures("plain_report")
 
 
+@pytest.mark.slow
 def test_test_images_are_sealed_and_stages_can_be_done_one_at_a_time(
     finished, pets, tiny_pipeline_folder, tmp_path
 ):

@@ -1,10 +1,12 @@
 """Tune as a stage of a run."""
 
+import pytest
 from tiny_job import BUNDLED, Listener, tiny_settings
 
 from understudy.pipeline.run import run
 
 
+@pytest.mark.slow
 def test_every_arm_is_tuned_alike(pets, tiny_pipeline_folder, tmp_path):
     own_arms = {"mine": [{"data": "synthetic", "steps": 3}, {"data": "real", "layers": "late-layer"}]}
     compare = BUNDLED | {"arms": ["real", "bridged++", "mine"], "own_arms": own_arms}

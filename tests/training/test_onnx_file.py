@@ -16,6 +16,8 @@ from understudy.training.classifier import TrainedClassifier
 from understudy.training.onnx_file import check_onnx_installed, write_onnx
 from understudy.training.settings import CompareSettings
 
+pytestmark = pytest.mark.slow  # whole jobs
+
 NAMES = ("left", "mid,dle", "rechts–é")  # noqa: RUF001 - a name may have any character
 
 

@@ -12,6 +12,8 @@ from understudy.core.progress import follow
 from understudy.training import private
 from understudy.training.private import default_delta, fit_private
 
+pytestmark = pytest.mark.slow  # whole jobs
+
 pytest.importorskip("opacus")
 
 

@@ -65,7 +65,7 @@ def mlflow(run: Tracked) -> Any:
 def wandb(run: Tracked) -> Any:
     """A run of Weights & Biases."""
     from accelerate.tracking import WandBTracker  # slow to import, and few runs need it
-    from wandb import Settings  # an extra
+    from wandb import Settings  # the extra `wandb`, which few runs need
 
     # What the run did not ask to send: lines of the terminal, git, packages, the machine.
     quiet = Settings(
