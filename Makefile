@@ -10,7 +10,8 @@ QUICK ?= tests/test_house.py tests/core tests/functional tests/data tests/sampli
 # Benchmarks that take a folder for their runs.
 SMALLEST := main_job real_fake bridged_transfer style_inversion natural_images content_gap content_gap_cifar10 \
 	content_gap_class_conditional controls proof other_writers changed_copies matching shadow_ensembles \
-	longer_trainings demo_runs photographs matching_studies domain_check photo_network other_looks
+	longer_trainings demo_runs photographs photograph_steps matching_studies domain_check photo_network \
+	other_looks
 # Compiled files are kept, although images for containers often say otherwise: each process would compile
 # the package again, and each worker all tests.
 export PYTHONDONTWRITEBYTECODE :=
