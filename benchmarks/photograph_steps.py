@@ -28,15 +28,15 @@ from benchmarks.folders import without_copies
 from benchmarks.photographs import settings_of
 from understudy.core.files import write_json
 from understudy.pipeline.run import run
+from understudy.settings import build
 
 SETS = ("sign-digits", "trashnet")
 STEPS = (100, 300, 500, 1000, 2000)
 _DATA = Path(os.environ.get("PHOTOGRAPHS", "photographs"))
 _PROCESSES = 2
 _CHOSEN: Mapping[str, Any] = {
-    "adapt": {"checkpoint_every": 100},
     "curate": {"score": "agreement", "threshold": 0.0, "firewall": "off"},
-    "compare": {"arms": ["real", "synthetic"], "own_arms": {}},
+    "compare": {"arms": ["real", "synthetic"]},
 }
 _SMOKE_STEPS = (2, 4)
 
@@ -76,11 +76,8 @@ def _row(
     if not record.exists():
         data = {"source": "digits" if smoke else str(runs / "data" / name)}
         plain = settings_of(data, 0, "class_conditional", "photo", smoke=smoke)
-        chosen = plain.model_dump(mode="json", exclude_unset=True)
-        for section, values in _CHOSEN.items():
-            chosen[section] = chosen.get(section, {}) | values
-        chosen["adapt"] |= {"steps": steps, "checkpoint_every": min(100, steps)}
-        settings = type(plain).model_validate(json.loads(json.dumps(chosen)))
+        steps_of_row = {"adapt": {"steps": steps, "checkpoint_every": steps}}
+        settings = build(plain.model_dump(mode="json", exclude_unset=True), _CHOSEN, steps_of_row)
         checkpoint = folder / "adapter" / "checkpoint.pt"
         if earlier is not None and not checkpoint.exists():
             run(settings, folder, until="load")
@@ -104,7 +101,7 @@ def _figures(results: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _claims(rows: Sequence[Mapping[str, Any]]) -> list[Claim]:
-    """The share of recognised images after the fewest and the most steps; no targets."""
+    """What the images are worth after each number of steps; no targets."""
     return [
         Claim.single(
             f"{row['set']}, {row['steps']:,} steps: {what}", 100 * value, target="reported", met=True

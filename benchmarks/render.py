@@ -26,8 +26,9 @@ _ASYMMETRY = (
 
 def pages(results: Path, docs: Path = Path("docs")) -> dict[str, str]:
     """The pages of ``docs/results`` by name of the file: one per file in ``results``, and an index."""
+    shown = [_pages_with(what, docs) for what in ("tables", "first table")]
     return {"index.md": _index(results)} | {
-        f"{path.stem}.md": _page(path, docs) for path in sorted(results.glob("*.json"))
+        f"{path.stem}.md": _page(path, *shown) for path in sorted(results.glob("*.json"))
     }
 
 
@@ -59,8 +60,8 @@ def _index(results: Path) -> str:
     return "\n".join(lines)
 
 
-def _page(path: Path, docs: Path) -> str:
-    """The page of a result file, without tables that another page of ``docs`` shows."""
+def _page(path: Path, all_tables: Mapping[str, str], first_table: Mapping[str, str]) -> str:
+    """The page of a result file, without tables that another page shows: all of them, or the first one."""
     content = json.loads(path.read_text(encoding="utf-8"))
     machine = content["environment"]
     lines = [
@@ -77,9 +78,9 @@ def _page(path: Path, docs: Path) -> str:
         "|---|---|---|---|---|---|",
         *(_claim(claim) for claim in content["claims"]),
     ]
-    if shown := _pages_with("tables", docs).get(path.stem):
+    if shown := all_tables.get(path.stem):
         lines += ["", f"Tables: [{shown}](../{shown})."]
-    elif shown := _pages_with("first table", docs).get(path.stem):
+    elif shown := first_table.get(path.stem):
         lines += ["", f"First table: [{shown}](../{shown})."]
         lines += [*_tables(content["tables"][1:]), *_asymmetry(path.stem)]
     else:

@@ -11,7 +11,7 @@ from understudy.commands.export_classifier import export_classifier
 from understudy.commands.export_predictions import export_predictions
 from understudy.core.errors import InputError
 from understudy.core.files import write_text
-from understudy.data.export import EXPORTS, export, new_folder
+from understudy.data.export import EXPORTS, new_folder
 from understudy.data.labelled_set import LabelledSet
 from understudy.pipeline.context import Run
 from understudy.pipeline.folder import RunFolder, finished_results
@@ -63,16 +63,17 @@ def export_part(
         raise InputError(f"--arm has no effect on the {what}: leave it out")
     # The page of a data set on the hub shows the images of Parquet files.
     form = form or ("huggingface" if what == "dataset" and hub is not None else FORMS[what][0])
+    if what == "dataset":
+        if hub is not None:  # a folder may also hold the images of a run that is not finished
+            finished_results(folder)
+        return f"{export_dataset(folder, to, form=form)} images"
     with new_folder(to) as new:
         return _write(folder, new, what=what, form=form, arm=arm, hub=hub)
 
 
 def _write(folder: RunFolder, to: Path, *, what: What, form: str, arm: str | None, hub: str | None) -> str:
-    if what == "dataset" and hub is None:  # the only part of a run that is not finished
-        return f"{export_dataset(folder, to, form=form)} images"
+    """Write a part of a finished run into a folder that takes its place when all is written."""
     results = finished_results(folder)
-    if what == "dataset":
-        return f"{export_dataset(folder, to, form=form)} images"
     if what == "adapter":
         _export_adapter(folder, to, results, hub=hub)
         return "the adapter"
@@ -107,9 +108,10 @@ def export_dataset(folder: RunFolder, to: Path, *, form: str) -> int:
     # Read before anything is written, because the files can be damaged.
     results = finished_results(folder) if (folder.path / "results.json").exists() else None
     card = None if results is None else run_card(Run(folder, "cpu"), results, data_files=None)
-    export(curated, to, form=form)
-    if card is not None:
-        write_text(to / "README.md", card)
+    with new_folder(to) as new:
+        EXPORTS[form](curated, new)
+        if card is not None:
+            write_text(new / "README.md", card)
     return len(curated)
 
 

@@ -125,13 +125,9 @@ def vary_captions(
     def write(start: int, stop: int) -> list[str]:
         nonlocal model
         model = model or LanguageModel.load(settings.language_model, device=device)
-        answers = list[str]()
-        for first in range(start, stop, settings.batch_size):
-            some = texts[first : min(first + settings.batch_size, stop)]
-            answers += model.answer(some, max_new_tokens=2 * settings.max_words + 16)
-        return answers
+        return model.answer(texts[start:stop], max_new_tokens=2 * settings.max_words + 16)
 
-    answers = in_parts(folder, texts, write, size=_PART, of_what="requests")
+    answers = in_parts(folder, texts, write, size=_PART, batch_size=settings.batch_size, of_what="requests")
     captions, known = list[str](), set[tuple[str, str]]()
     for request, answer in zip(requests, answers, strict=True):
         caption = request.caption(answer, max_words=settings.max_words)

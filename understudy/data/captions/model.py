@@ -44,15 +44,10 @@ def write_captions(
     def write(start: int, stop: int) -> list[str]:
         nonlocal model
         model = model or CaptionModel.load(settings.model, device=device)
-        captions = list[str]()
-        for first in range(start, stop, settings.batch_size):
-            some = images[first : min(first + settings.batch_size, stop)]
-            captions += model.describe(
-                [data.image(index) for data, index in some], max_new_tokens=settings.max_new_tokens
-            )
-        return captions
+        some = [data.image(index) for data, index in images[start:stop]]
+        return model.describe(some, max_new_tokens=settings.max_new_tokens)
 
-    return in_parts(folder, ids, write, size=_PART)
+    return in_parts(folder, ids, write, size=_PART, batch_size=settings.batch_size)
 
 
 @final

@@ -21,6 +21,7 @@ def in_parts(
     write: Callable[[int, int], Sequence[str]],
     *,
     size: int,
+    batch_size: int,
     of_what: str = "images",
 ) -> list[str]:
     """A text for every name, from the parts that are there or else from ``write``, whose parts are stored.
@@ -28,8 +29,9 @@ def in_parts(
     Args:
         folder: of the parts.
         names: ids of N images, or what else tells the texts apart.
-        write: given first and last + 1, the texts of these names.
+        write: given first and last + 1, the texts of a batch of names.
         size: texts of a part.
+        batch_size: most texts that are written at once.
         of_what: what has the texts, in messages.
 
     Raises:
@@ -41,7 +43,9 @@ def in_parts(
         if path.exists():
             texts += _read_part(path, part, of_what)
             continue
-        written = write(start, start + len(part))
+        stop = start + len(part)
+        batches = (write(first, min(first + batch_size, stop)) for first in range(start, stop, batch_size))
+        written = [text for batch in batches for text in batch]
         lines = [
             json.dumps({"id": name, "caption": text}) + "\n" for name, text in zip(part, written, strict=True)
         ]
