@@ -77,7 +77,9 @@ def _row(
         data = {"source": "digits" if smoke else str(runs / "data" / name)}
         plain = settings_of(data, 0, "class_conditional", "photo", smoke=smoke)
         steps_of_row = {"adapt": {"steps": steps, "checkpoint_every": steps}}
-        settings = build(plain.model_dump(mode="json", exclude_unset=True), _CHOSEN, steps_of_row)
+        values = plain.model_dump(mode="json", exclude_unset=True)
+        values["compare"].pop("own_arms")  # of an arm that is not compared here
+        settings = build(values, _CHOSEN, steps_of_row)
         checkpoint = folder / "adapter" / "checkpoint.pt"
         if earlier is not None and not checkpoint.exists():
             run(settings, folder, until="load")
