@@ -1,7 +1,7 @@
 """Other looks of the same classes: what are synthetic photographs worth on paintings, cartoons and sketches?
 
 ``PACS=FOLDER python -m benchmarks.other_looks`` needs PACS as four Parquet files and ``pip install
-"understudy[photo]"``. It takes about 20 minutes on two CPU cores; finished runs are kept and reused. A run
+"understudy[photo]"``. It takes about 45 minutes on two CPU cores; finished runs are kept and reused. A run
 learns from ``photo`` alone, with a generator that learned from its train images, and is tested on the other
 looks, which choose nothing. Settings are those of ``benchmarks.photographs``. Repetitions differ in the run
 seed, and with it in the split of ``photo``. With ``--smoke``, deformed test images of ``digits`` take the
