@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from understudy.data import alike_images
-from understudy.data.alike_images import alike_pairs, uses_index
+from understudy.data import alike_images, row_index
+from understudy.data.alike_images import alike_pairs
+from understudy.data.row_index import uses_index
 from understudy.functional.orientations import ORIENTATIONS, low_frequencies, most_alike, oriented, turned
 
 
@@ -25,14 +26,14 @@ def versions_of(pictures, *, symmetric):
 @pytest.fixture
 def always(monkeypatch):
     pytest.importorskip("faiss")
-    monkeypatch.setattr(alike_images, "MOST_COMPARED", 0)
+    monkeypatch.setattr(row_index, "MOST_COMPARED", 0)
 
 
 @pytest.mark.parametrize("symmetric", [True, False])
 @pytest.mark.parametrize("count", [1, 2])
 def test_with_all_groups_the_index_finds_the_same_pairs(symmetric, count, always, monkeypatch):
     """Comparing all, two places of an image may go to one partner, once with each of both cropped."""
-    monkeypatch.setattr(alike_images, "_NEAREST", 10_000)
+    monkeypatch.setattr(row_index, "_NEAREST", 10_000)
     x, versions = versions_of(smooth(300), symmetric=symmetric)
     options = {"count": count, "least": 0.6, "symmetric": symmetric}
     expected = most_alike(x, versions, **options)
@@ -70,11 +71,11 @@ def test_flat_images_have_no_pairs_and_no_image_is_its_own_partner(always):
 
 
 def test_small_sets_and_machines_without_faiss_compare_all(monkeypatch):
-    monkeypatch.setattr(alike_images, "_index", None)  # would fail
+    monkeypatch.setattr(alike_images, "RowIndex", None)  # would fail
     x, versions = versions_of(smooth(60), symmetric=True)
     options = {"count": 2, "least": 0.6, "symmetric": True}
     assert np.array_equal(alike_pairs(x, versions, **options), most_alike(x, versions, **options))
-    monkeypatch.setattr(alike_images, "MOST_COMPARED", 0)
+    monkeypatch.setattr(row_index, "MOST_COMPARED", 0)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert not uses_index(60)
     assert np.array_equal(alike_pairs(x, versions, **options), most_alike(x, versions, **options))

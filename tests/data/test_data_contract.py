@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -89,6 +90,24 @@ def test_source(name: str, tmp_path: Path, small_set: LabelledSet) -> None:
         part.columns.equals(other.columns) and list(part.files) == list(other.files)
         for part, other in zip(parts, (again.train, again.val, again.test), strict=True)
     )
+
+
+@pytest.mark.parametrize("name", [name for name in OFFLINE if name != "digits"])
+def test_source_knows_its_number_of_items_for_a_bar(
+    name: str, tmp_path: Path, small_set: LabelledSet
+) -> None:
+    location = str(EXAMPLES[name](tmp_path, small_set))
+    contents = SOURCES[name].open(location, DataSettings(source=location))
+    assert contents.total == sum(1 for _ in contents.items) > 0
+
+
+def test_tars_of_class_folders_know_their_number_of_images(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "folder", {"cat": 3, "dog": 4})
+    with tarfile.open(tmp_path / "set.tar", "w") as tar:
+        tar.add(folder, ".")
+    location = str(tmp_path / "set.tar")
+    contents = SOURCES["webdataset"].open(location, DataSettings(source=location))
+    assert contents.total == sum(1 for _ in contents.items) == 7
 
 
 def test_hub_names_are_no_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

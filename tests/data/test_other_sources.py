@@ -28,6 +28,7 @@ from understudy.data.load import Splits, load_splits
 from understudy.data.pool import stable_ids
 from understudy.data.settings import DataSettings
 from understudy.data.sources.digits import make_split_csv
+from understudy.data.sources.source import SOURCES
 
 LABELS = [0, 1] * 6
 CLASS_LABEL = {
@@ -399,6 +400,10 @@ class HubPart:
         self._table = pa.table({name: values for name, values in given.items() if values is not None})
         self.features = types.SimpleNamespace(arrow_schema=self._table.schema.with_metadata(CLASS_LABEL))
 
+    @property
+    def num_rows(self) -> int:
+        return self._table.num_rows
+
     def select_columns(self, names: list[str]) -> HubPart:
         part = HubPart()
         part._table = self._table.select(names)
@@ -432,6 +437,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def test_hub_splits(hub: dict[str, Any]) -> None:
     hub["org/name"] = {"train": HubPart(), "test": HubPart(start=50)}
+    assert SOURCES["hub"].open("org/name", DataSettings(source="org/name")).total == 20
     splits = load("org/name")
     assert splits.train.class_names == ("pear", "apple")
     assert [len(part) for part in (splits.train, splits.val, splits.test)] == [8, 2, 10]

@@ -12,13 +12,12 @@ from scipy.stats import mannwhitneyu
 from sklearn.datasets import load_digits
 
 from understudy.functional.copies import (
-    _FREQUENCIES,
-    _cosines,
     copy_distances,
     copy_threshold,
     nearest_copies,
     share_closer,
 )
+from understudy.functional.copy_candidates import _FREQUENCIES, _cosines
 
 
 def pictures(num, *, seed=0, size=32):
@@ -117,7 +116,7 @@ def test_blocks_make_no_difference(monkeypatch):
     x, y = pictures(7), pictures(5, seed=1)
     monkeypatch.setattr("understudy.functional.copies._CANDIDATES", 3)
     whole = nearest_copies(x, y), nearest_copies(x, x, skip_own=True)
-    monkeypatch.setattr("understudy.functional.copies._BLOCK", (3, 2))
+    monkeypatch.setattr("understudy.functional.copy_candidates._BLOCK", (3, 2))
     for found, again in zip(whole, (nearest_copies(x, y), nearest_copies(x, x, skip_own=True)), strict=True):
         np.testing.assert_array_equal(found[0], again[0])
         np.testing.assert_allclose(found[1], again[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -47,9 +48,22 @@ def image_memory() -> ImageMemory:
 
 
 def free_host_bytes() -> int:
-    """Bytes that this process can still allocate, by the machine and by the limit of its container."""
-    free = int(psutil.virtual_memory().available)
-    return max(0, min([free, *(left for group in _groups() if (left := _left_in(group)) is not None)]))
+    """Bytes that this process can still allocate: by the machine, its container and its SLURM task."""
+    limits = [_left_of_slurm_task(), *(_left_in(group) for group in _groups())]
+    return max(
+        0, min([int(psutil.virtual_memory().available), *(left for left in limits if left is not None)])
+    )
+
+
+def _left_of_slurm_task() -> int | None:
+    """Bytes of the memory that a SLURM task has asked for, less those in use; None where it has no limit."""
+    try:
+        megabytes = int(os.environ.get("SLURM_MEM_PER_NODE", 0))
+        if not megabytes:
+            megabytes = int(os.environ["SLURM_MEM_PER_CPU"]) * int(os.environ["SLURM_CPUS_ON_NODE"])
+    except (KeyError, ValueError):
+        return None
+    return megabytes * 2**20 - int(psutil.Process().memory_info().rss) if megabytes else None
 
 
 def _groups() -> list[Path]:

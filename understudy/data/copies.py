@@ -9,6 +9,7 @@ from typing import final
 import numpy as np
 from PIL import Image, ImageOps
 
+from understudy.data.copy_search import search_copies
 from understudy.data.labelled_set import LabelledSet
 from understudy.functional.copies import copy_distances, copy_threshold, nearest_copies
 
@@ -92,7 +93,7 @@ class CopyFinder:
         if new:
             rows = [*new.values()]
             x = grey_thumbnails(data.select(rows))[0] if thumbnails is None else thumbnails[rows]
-            index, distances = nearest_copies(x, self._thumbnails)
+            index, distances = nearest_copies(x, self._thumbnails, search=search_copies)
             self._found.update(zip(new, zip(index.tolist(), distances.tolist(), strict=True), strict=True))
         found, ids = [self._found[name] for name in hashes], self.train.ids
         return Neighbours(
@@ -124,7 +125,8 @@ class CopyFinder:
         basis, certified = "held-out real images", True
         distance = copy_threshold(distances, rate=FALSE_ALARMS)
         if distance is None and len(self.train) > 1:
-            within = nearest_copies(self._thumbnails, self._thumbnails, skip_own=True)[1]
+            own = self._thumbnails
+            within = nearest_copies(own, own, skip_own=True, search=search_copies)[1]
             distances = np.concatenate([held_out, within[within >= SAME_IMAGE]])
             basis = "held-out real and train images"
             # One train image enters many distances, so they are not exchangeable with a new image's distance.

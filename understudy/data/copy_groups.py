@@ -11,10 +11,10 @@ from typing import Any, final
 import numpy as np
 
 from understudy.core.errors import InputError
-from understudy.data.alike_images import MOST_COMPARED, uses_index
 from understudy.data.changed_copies import LOOKED_FOR, NOT_LOOKED_FOR
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.leaks import Fingerprints, changed_links, copies
+from understudy.data.row_index import MOST_COMPARED, uses_index
 from understudy.data.settings import DataSettings
 
 _MOST_OF_CLASS = 0.5  # share of the pictures of a class that may be copies of one another

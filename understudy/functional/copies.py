@@ -16,30 +16,32 @@ half cells, because thumbnails that are half a cell apart look as different as t
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
-from collections.abc import Iterator
 
 import numpy as np
-from scipy.fft import dct
 
+from understudy.functional.copy_candidates import Search, candidates, compare_all
 from understudy.functional.membership import area_under, roc
+from understudy.functional.thumbnail_cells import (
+    LEAST_CONTRAST,
+    black_and_white,
+    clip_at,
+    in_blocks,
+    overlap,
+    to_cells,
+    variance_needed,
+)
 
-_LEAST_CONTRAST = 1 / 255  # standard deviation of an image that is too flat to compare
-_LEAST_IN_COMMON = 0.5  # share of the variance of y in the overlap: an empty corner of y matches anything
 _CLIPPED = 2 / 255  # levels this near to 0 or 1 may have been clipped
-_CLIPPED_ONCE = 8 / 255  # the same after re-encoding
-_CLIPPED_PARTS = 8  # for the search, all y are clipped by multiples of 1 / 8 of the pixels
-_FREQUENCIES = 48  # lowest frequencies of the cells, by which all y are searched
-_CANDIDATES = 16  # best y of that search, which are then compared with x in full
-_BLOCK = (4096, 512)  # images x and y per block: 8 MiB of correlations fit into the cache
-_PAIRS = 1024  # pairs per block, for the same reason
+_CANDIDATES = 16  # best y of the search, which are then compared with x in full
+_AT_ONCE = 4096  # pairs with a y' of their own
+_PAIRS = 1024  # pairs per block: their cells fit into the cache
 _PERCENTILES = (2.5, 97.5)
 
 
 def nearest_copies(
-    x: np.ndarray, y: np.ndarray, *, reach: int = 4, skip_own: bool = False
+    x: np.ndarray, y: np.ndarray, *, reach: int = 4, skip_own: bool = False, search: Search = compare_all
 ) -> tuple[np.ndarray, np.ndarray]:
     """For each x, the nearest y by the distance d(x, y).
 
@@ -57,6 +59,7 @@ def nearest_copies(
         y: grey thumbnails, float of shape (M, 2s, 2s), M at least 1.
         reach: r, largest shift in pixels of the thumbnails.
         skip_own: do not compare x_i with y_i; for distances within one set, M at least 2.
+        search: finds the 16 y; see :class:`understudy.functional.copy_candidates.Search`.
 
     Returns:
         Index of the nearest y, int64 of shape (N,), and the distance to it, float64 of shape (N,), in [0, 2].
@@ -72,7 +75,8 @@ def nearest_copies(
         (array([1]), array([0.]))
     """
     _check(x, y, least=1 + skip_own)
-    pairs = _candidates(x, y, reach, skip_own=skip_own)
+    count = min(_CANDIDATES, len(y) - skip_own)
+    pairs = candidates(x, y, count=count, reach=reach, skip_own=skip_own, search=search)
     squared, fitted = _squared_distances(x, y, pairs, reach)
     squared = np.minimum(squared, _squared_clipped(x, y, pairs, fitted, reach))
     best = squared.argmin(axis=1)[:, None]
@@ -175,84 +179,6 @@ def _check(x: np.ndarray, y: np.ndarray, *, least: int) -> None:
         raise ValueError(f"y must have at least {least} images to compare with, got {len(y)}")
 
 
-def _candidates(x: np.ndarray, y: np.ndarray, reach: int, *, skip_own: bool) -> np.ndarray:
-    """The y that correlate most with each x by their lowest frequencies: indices, int64 (N, candidates)."""
-    found = np.empty((len(x), min(_CANDIDATES, len(y) - skip_own)), dtype=np.int64)
-    for rows, black, white in _equally_clipped(x):
-        most, index = (np.empty((len(rows), 0), dtype=kind) for kind in (np.float32, np.int64))
-        ours = _cells(_clip(x[rows], black, white))
-        low = [_low(_cut(ours, down, right), _LEAST_CONTRAST**2) for down, right in _coarse_moves(reach)]
-        for columns in _blocks(len(y), _BLOCK[1]):
-            correlations = _coarse(low, _cells(_clip(y[columns], black, white)), reach)
-            if skip_own:
-                correlations[rows[:, None] == columns] = -2
-            most = np.concatenate([most, correlations], axis=1)
-            index = np.concatenate([index, np.broadcast_to(columns, correlations.shape)], axis=1)
-            if most.shape[1] > found.shape[1]:
-                kept = np.argpartition(most, -found.shape[1], axis=1)[:, -found.shape[1] :]
-                most, index = np.take_along_axis(most, kept, axis=1), np.take_along_axis(index, kept, axis=1)
-        found[rows] = np.sort(index, axis=1)
-    return found
-
-
-def _equally_clipped(x: np.ndarray) -> Iterator[tuple[np.ndarray, int, int]]:
-    """Blocks of x with about the same numbers of black and white pixels: indices, and these two numbers.
-
-    The numbers are rounded down, so that an image of two grey levels keeps both.
-    """
-    pixels = x.shape[1] * x.shape[2]
-    parts = np.minimum(
-        np.stack(_black_and_white(x, _CLIPPED_ONCE), axis=1) * _CLIPPED_PARTS // pixels, _CLIPPED_PARTS - 1
-    )
-    for black, white in np.unique(parts, axis=0):
-        rows = np.flatnonzero((parts == (black, white)).all(axis=1))
-        numbers = black * pixels // _CLIPPED_PARTS, white * pixels // _CLIPPED_PARTS
-        yield from ((rows[block], *numbers) for block in _blocks(len(rows), _BLOCK[0]))
-
-
-def _coarse(low: list[np.ndarray], y: np.ndarray, reach: int) -> np.ndarray:
-    """Largest correlation of the lowest frequencies of x and y over the shifts, float32 (N, M)."""
-    least = _least_variance(y)
-    most, found = (np.full((len(low[0]), len(y)), -1, dtype=np.float32) for _ in range(2))
-    for a, (down, right) in zip(low, _coarse_moves(reach), strict=True):
-        for theirs in (y, y[:, :, ::-1]):
-            np.matmul(a, _low(_cut(theirs, -down, -right), least).T, out=found)
-            np.maximum(most, found, out=most)
-    return most
-
-
-def _coarse_moves(reach: int) -> list[tuple[int, int]]:
-    """Every other shift, like the black squares of a chessboard.
-
-    Any other shift is half a cell from one of these, which hardly changes low frequencies.
-    """
-    moves = range(-reach, reach + 1)
-    return [(down, right) for down, right in itertools.product(moves, moves) if (down + right) % 2 == 0]
-
-
-def _low(cells: np.ndarray, least_variance: np.ndarray | float) -> np.ndarray:
-    """The lowest frequencies of cells, scaled to unit length, float32 (N, frequencies).
-
-    Rows whose cells have a variance below ``least_variance`` are 0.
-    """
-    rows = cells.reshape(len(cells), cells.shape[1] * cells.shape[2])
-    variance = np.einsum("nd,nd->n", rows, rows) / rows.shape[1] - np.square(rows.mean(axis=1))
-    low = rows @ _cosines(*cells.shape[1:])
-    length = np.sqrt(np.einsum("nf,nf->n", low, low))
-    low /= np.where((variance >= least_variance) & (length > 0), length, np.inf)[:, None]
-    return np.asarray(low, dtype=np.float32)
-
-
-@functools.cache
-def _cosines(height: int, width: int) -> np.ndarray:
-    """The lowest frequencies of the cosine transform without the mean, float32 (cells, frequencies)."""
-    waves = np.kron(*(dct(np.eye(length), axis=0, norm="ortho") for length in (height, width)))
-    frequency = np.add.outer(*(np.square(np.arange(length) / length) for length in (height, width)))
-    return np.asarray(
-        waves[np.argsort(frequency.ravel(), kind="stable")[1 : _FREQUENCIES + 1]].T, dtype=np.float32
-    )
-
-
 def _squared_distances(
     x: np.ndarray, y: np.ndarray, pairs: np.ndarray, reach: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -260,8 +186,8 @@ def _squared_distances(
 
     Both results have shape (N, K): float64 and int64.
     """
-    x, y = _cells(x), _cells(y)
-    least = _least_variance(y)
+    x, y = to_cells(x), to_cells(y)
+    least = variance_needed(y)
     squared, fitted = np.full(pairs.shape, np.inf), np.zeros(pairs.shape, dtype=np.int64)
     for number, g in enumerate(_moves(reach)):
         found = _squared(*_view(x, y, least, g), pairs)
@@ -279,14 +205,14 @@ def _squared_clipped(
     """
     squared = np.full(pairs.size, np.inf)
     moves = np.array(_moves(reach))[fitted.ravel()]
-    black, white = _black_and_white(x, _CLIPPED)
+    black, white = black_and_white(x, _CLIPPED)
     some = np.flatnonzero(np.repeat(np.maximum(black, white) > 1, pairs.shape[1]))
-    for block in (some[part] for part in _blocks(len(some), _BLOCK[0])):
+    for block in (some[part] for part in in_blocks(len(some), _AT_ONCE)):
         of_x, of_y = block // pairs.shape[1], y[pairs.ravel()[block]]
-        clipped = _clip(of_y, black[of_x], white[of_x])
+        clipped = clip_at(of_y, black[of_x], white[of_x])
         changed = np.flatnonzero((clipped != of_y).any(axis=(1, 2)))
-        a, b = _cells(x[of_x[changed]]), _cells(clipped[changed])
-        least, best, about = _least_variance(b), np.full(len(changed), np.inf), moves[block[changed]]
+        a, b = to_cells(x[of_x[changed]]), to_cells(clipped[changed])
+        least, best, about = variance_needed(b), np.full(len(changed), np.inf), moves[block[changed]]
         for g in _moves(reach):
             rows = np.flatnonzero((np.abs(about - np.array(g)) <= (1, 1, 0)).all(axis=1))
             if len(rows):
@@ -294,25 +220,6 @@ def _squared_clipped(
                 best[rows] = np.minimum(best[rows], found[:, 0])
         squared[block[changed]] = best
     return squared.reshape(pairs.shape)
-
-
-def _black_and_white(x: np.ndarray, within: float) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers of pixels within ``within`` of 0, and of 1, int64 (N,) each."""
-    return (x <= within).sum(axis=(1, 2)), (1 - x <= within).sum(axis=(1, 2))
-
-
-def _clip(y: np.ndarray, black: np.ndarray | int, white: np.ndarray | int) -> np.ndarray:
-    """Clip y so that its ``black`` darkest pixels are equal, and its ``white`` brightest; int or (N,)."""
-    pixels = y.shape[1] * y.shape[2]
-    ordered = np.sort(y.reshape(len(y), pixels), axis=1)
-    low, high = np.maximum(black - 1, 0), np.minimum(pixels - white, pixels - 1)
-    low, high = (ordered[np.arange(len(y)), place][:, None, None] for place in (low, high))
-    return np.asarray(np.clip(y, low, high))
-
-
-def _blocks(num: int, size: int) -> list[np.ndarray]:
-    """The indices 0 to num - 1 in blocks of ``size``."""
-    return np.split(np.arange(num), range(size, num, size))
 
 
 def _moves(reach: int) -> list[tuple[int, int, bool]]:
@@ -332,24 +239,8 @@ def _view(
     Rows of y are 0 if the variance in the overlap is below ``least``.
     """
     down, right, mirrored = g
-    theirs = _cut(y[:, :, ::-1] if mirrored else y, -down, -right)
-    return _unit(_cut(x, down, right)[rows], _LEAST_CONTRAST**2), _unit(theirs[rows], least[rows])
-
-
-def _least_variance(y: np.ndarray) -> np.ndarray:
-    """The variance that the overlap with y must have, from the cells of y."""
-    return np.asarray(np.maximum(_LEAST_IN_COMMON * _cut(y, 0, 0).var(axis=(1, 2)), _LEAST_CONTRAST**2))
-
-
-def _cells(images: np.ndarray) -> np.ndarray:
-    """Mean of the 2 x 2 pixels that start at each pixel, (N, 2s - 1, 2s - 1)."""
-    return np.asarray((images[:, :-1, :-1] + images[:, 1:, :-1] + images[:, :-1, 1:] + images[:, 1:, 1:]) / 4)
-
-
-def _cut(cells: np.ndarray, dy: int, dx: int) -> np.ndarray:
-    """Adjacent cells of the part of the images that overlaps an image shifted by (dy, dx)."""
-    size = cells.shape[1]
-    return cells[:, max(dy, 0) : size + min(dy, 0) : 2, max(dx, 0) : size + min(dx, 0) : 2]
+    theirs = overlap(y[:, :, ::-1] if mirrored else y, -down, -right)
+    return _unit(overlap(x, down, right)[rows], LEAST_CONTRAST**2), _unit(theirs[rows], least[rows])
 
 
 def _unit(cells: np.ndarray, least_variance: np.ndarray | float) -> np.ndarray:
@@ -367,7 +258,7 @@ def _squared(a: np.ndarray, b: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     It is computed from differences, because c near 1 has too few digits. For rows of zeros, c = 0.
     """
     squared = np.empty(pairs.shape)
-    for rows in _blocks(len(pairs), max(1, _PAIRS // pairs.shape[1])):
+    for rows in in_blocks(len(pairs), max(1, _PAIRS // pairs.shape[1])):
         difference = b.take(pairs[rows], axis=0)
         difference -= a[rows, None]
         squared[rows] = np.einsum("nkd,nkd->nk", difference, difference)

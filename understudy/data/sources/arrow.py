@@ -46,7 +46,8 @@ class ArrowSource(AbstractSource):
             [columns], partial(_batches, files, splits), settings, named=any(splits.values())
         )
         notes = part_notes(splits, "folder", settings, are_divided=not said.names)
-        return Contents(_read(files, splits, columns, said), columns.names, notes + told)
+        items = _read(files, splits, columns, said)
+        return Contents(items, columns.names, notes + told, total=_num_rows(files))
 
 
 SOURCES.register("arrow", summary="a folder written by save_to_disk of the datasets package")(ArrowSource())
@@ -73,6 +74,14 @@ def _open(file: Path) -> Any:
         return pa.ipc.open_stream(pa.memory_map(str(file)))
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{file} must be an Arrow stream, but it cannot be read: {error}: {_MEND}") from None
+
+
+def _num_rows(files: list[tuple[str, Path]]) -> int | None:
+    """Number of rows, from the heads of the batches; None if one is damaged, which reading explains."""
+    try:
+        return sum(int(batch.num_rows) for _, file in files for batch in _open(file))
+    except (pa.ArrowException, OSError):
+        return None
 
 
 def _batches(

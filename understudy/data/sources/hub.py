@@ -54,7 +54,8 @@ class HubSource(AbstractSource):
             [columns], partial(_batches, loaded, splits), settings, named=any(splits.values())
         )
         notes = part_notes(splits, "split", settings, are_divided=not said.names)
-        return Contents(_read(loaded, columns, splits, said), columns.names, notes + told)
+        total = sum(part.num_rows for part in loaded.values())
+        return Contents(_read(loaded, columns, splits, said), columns.names, notes + told, total=total)
 
 
 SOURCES.register(

@@ -50,7 +50,8 @@ def read_class_folders(tars: Shards, location: str, settings: DataSettings) -> C
     tree = read_tree(list(places), location, settings)
     are_divided = not any(item.split for item in tree.items)
     notes = tars.notes_with(tree.notes, are_divided=are_divided)
-    return Contents(_read_tree(tree, places), None, notes, tars.left_out + tree.left_out)
+    left_out = tars.left_out + tree.left_out
+    return Contents(_read_tree(tree, places), None, notes, left_out, len(tree.items))
 
 
 def _read_tree(tree: Tree, places: Mapping[str, tuple[Path, str]]) -> Iterator[Item]:

@@ -58,7 +58,8 @@ class WebDatasetSource(AbstractSource):
         folders = sorted({file.parent for file in tars.files} | {Path(location)})
         beside = [folder / name for folder in folders for name in NAME_FILES]
         found = [_parse_names(path.name, path.read_bytes()) for path in beside if path.is_file()]
-        found += [names for file in tars.files for names in _check(file)]
+        checked = [_check(file) for file in tars.files]
+        found += [names for lists, _ in checked for names in lists]
         if len(set(found)) > 1:
             raise InputError(
                 f"{location} must have one list of class names, got {len(set(found))} different ones in "
@@ -70,7 +71,8 @@ class WebDatasetSource(AbstractSource):
         inside, notes = _splits_inside(tars, location, settings)
         said, told = _said_by_fields(tars, inside, settings)
         notes = tars.notes_with(notes + told, are_divided=not inside and not said.names)
-        return Contents(_read(tars, inside, said), names, notes, tars.left_out)
+        total = sum(samples for _, samples in checked)
+        return Contents(_read(tars, inside, said), names, notes, tars.left_out, total)
 
 
 SOURCES.register(
@@ -78,8 +80,8 @@ SOURCES.register(
 )(WebDatasetSource())
 
 
-def _check(file: Path) -> list[tuple[str, ...]]:
-    """Check that all entries are safe, and return the lists of class names in the tar."""
+def _check(file: Path) -> tuple[list[tuple[str, ...]], int]:
+    """Check that all entries are safe, and return the lists of class names and the number of samples."""
     try:
         with tarfile.open(file, "r:") as tar:
             entries = tar.getmembers()
@@ -87,7 +89,8 @@ def _check(file: Path) -> list[tuple[str, ...]]:
             for entry in entries:
                 check_entry(str(file), entry.name, plain=entry.isfile() or entry.isdir())
             check_unique([entry.name for entry in entries if entry.isfile()], str(file))
-            return [_parse_names(name, data) for name, data in name_files(tar)]
+            names = [_parse_names(name, data) for name, data in name_files(tar)]
+            return names, len(samples_of(tar))
     except (tarfile.TarError, OSError) as error:
         reason = why_unreadable(file, error)
         raise InputError(f"{file} must be an uncompressed tar file, but {reason}") from None
