@@ -115,6 +115,9 @@ def with_tables(text: str, results: Path) -> str:
     of them, and between ``<!-- changes in NAME -->`` and ``<!-- end of changes -->`` the arms that differ.
     Inside a sentence, ``<!-- NAME | ROW | COLUMN -->`` and ``<!-- end -->`` hold a cell of the first table,
     in points.
+
+    Raises:
+        ValueError: for a mark without its end, or an end without its mark.
     """
     for what, name, lines in (
         ("tables of", "tables", _tables),
@@ -130,10 +133,23 @@ def with_tables(text: str, results: Path) -> str:
             return "\n".join([match[1], *lines(tables), *noted, "", f"<!-- end of {name} -->"])
 
         pattern = rf"(<!-- {what} (\w+) -->).*?<!-- end of {name} -->"
-        text = re.sub(pattern, filled, text, flags=re.DOTALL)
-    return re.sub(
-        r"(<!-- (\w+) \| (.+?) \| (.+?) -->).*?<!-- end -->", partial(_cell, results), text, flags=re.DOTALL
+        text = _substituted(
+            pattern, filled, text, marks=rf"<!-- {what} \w+ -->", ends=f"<!-- end of {name} -->"
+        )
+    mark = r"<!-- (\w+) \| (.+?) \| (.+?) -->"
+    return _substituted(
+        f"({mark}).*?<!-- end -->", partial(_cell, results), text, marks=mark, ends="<!-- end -->"
     )
+
+
+def _substituted(
+    pattern: str, filled: Callable[[re.Match[str]], str], text: str, *, marks: str, ends: str
+) -> str:
+    """The text with all places filled that lie between a mark and its end."""
+    found, count = re.subn(pattern, filled, text, flags=re.DOTALL)
+    if not count == len(re.findall(marks, text)) == len(re.findall(ends, text)):
+        raise ValueError(f"every {marks} must be followed by its own {ends}, but {count} are")
+    return found
 
 
 def _cell(results: Path, match: re.Match[str]) -> str:
