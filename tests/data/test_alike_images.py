@@ -33,7 +33,7 @@ def always(monkeypatch):
 @pytest.mark.parametrize("count", [1, 2])
 def test_with_all_groups_the_index_finds_the_same_pairs(symmetric, count, always, monkeypatch):
     """Comparing all, two places of an image may go to one partner, once with each of both cropped."""
-    monkeypatch.setattr(row_index, "_NEAREST", 10_000)
+    monkeypatch.setattr(alike_images, "_SEARCHED", 10_000)
     x, versions = versions_of(smooth(300), symmetric=symmetric)
     options = {"count": count, "least": 0.6, "symmetric": symmetric}
     expected = most_alike(x, versions, **options)

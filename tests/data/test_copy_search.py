@@ -26,7 +26,7 @@ def always(monkeypatch):
 
 @pytest.fixture
 def everywhere(always, monkeypatch):
-    monkeypatch.setattr(row_index, "_NEAREST", 10_000)
+    monkeypatch.setattr(copy_search, "_SEARCHED", 10_000)
 
 
 @pytest.mark.parametrize("skip_own", [False, True])

@@ -9,6 +9,8 @@ import numpy as np
 from understudy.data.row_index import RowIndex, largest, uses_index
 from understudy.functional.orientations import most_alike
 
+_GROUPS, _SEARCHED = 4.0, 16
+
 
 def alike_pairs(
     x: np.ndarray, versions: Sequence[np.ndarray], *, count: int, least: float, symmetric: bool
@@ -19,10 +21,11 @@ def alike_pairs(
     """
     if not uses_index(len(x)):
         return most_alike(x, versions, count=count, least=least, symmetric=symmetric)
-    index = RowIndex(x)
+    index = RowIndex(x, groups=_GROUPS, searched=_SEARCHED)
     found = [index.nearest(version, count + 1) for version in versions]  # one more: a row finds itself
     if not symmetric:
-        values, rows = RowIndex(np.concatenate(versions)).nearest(x, count * len(versions) + 1)
+        every = RowIndex(np.concatenate(versions), groups=_GROUPS, searched=_SEARCHED)
+        values, rows = every.nearest(x, count * len(versions) + 1)
         found.append((values, np.where(rows < 0, -1, rows % len(x))))
     values, numbers = (np.concatenate(part, axis=1) for part in zip(*found, strict=True))
     _, partners = largest(values, numbers, count, own=np.arange(len(x)), least=least)

@@ -7,6 +7,8 @@ import numpy as np
 from understudy.data.row_index import RowIndex, largest, uses_index
 from understudy.functional.copy_candidates import compare_all, low_frequencies_by_shift
 
+_GROUPS, _SEARCHED = 1.0, 8  # larger groups, because there is an index for each shift, and each costs time
+
 
 def search_copies(
     x: np.ndarray,
@@ -27,7 +29,7 @@ def search_copies(
     most, found = np.empty((len(x), 0), np.float32), np.empty((len(x), 0), np.int64)
     index = None
     for ours, theirs in low_frequencies_by_shift(x, y, clipped=clipped, reach=reach):
-        index = RowIndex(theirs, groups_of=index)
+        index = RowIndex(theirs, groups=_GROUPS, searched=_SEARCHED, groups_of=index)
         products, rows = index.nearest(ours, count + 1)
         values = np.concatenate([most, products], axis=1)
         numbers = np.concatenate([found, np.where(rows < 0, -1, rows % len(y))], axis=1)

@@ -16,8 +16,6 @@ from understudy.core.threads import num_threads
 
 MOST_COMPARED = 20_000
 """Images that are compared with as many others in any case."""
-_GROUPS = 4.0  # times the square root of the number of rows
-_NEAREST = 16  # groups that are searched
 _TRAINED_ON = 64  # rows per group
 _ROUNDS = 8  # of k-means
 _QUERIES = 65_536
@@ -35,26 +33,30 @@ class RowIndex:
 
     Args:
         rows: float32 of shape (N, D).
+        groups: their number, times the square root of N.
+        searched: number of groups that are searched.
         groups_of: an index of similar rows whose groups serve these too, so that none are made.
     """
 
-    def __init__(self, rows: np.ndarray, groups_of: RowIndex | None = None) -> None:
+    def __init__(
+        self, rows: np.ndarray, *, groups: float, searched: int, groups_of: RowIndex | None = None
+    ) -> None:
         import faiss  # missing in most installations
 
         faiss.omp_set_num_threads(num_threads())
         if groups_of is None:
-            groups = min(int(_GROUPS * np.sqrt(len(rows))), len(rows))
+            number = min(int(groups * np.sqrt(len(rows))) + 1, len(rows))
             quantizer: Any = faiss.IndexFlatIP(rows.shape[1])
         else:
-            groups, quantizer = groups_of._index.nlist, groups_of._quantizer
+            number, quantizer = groups_of._index.nlist, groups_of._quantizer
         self._quantizer: Any = quantizer  # the index refers to it, but does not own it
-        index: Any = faiss.IndexIVFFlat(quantizer, rows.shape[1], groups, faiss.METRIC_INNER_PRODUCT)
+        index: Any = faiss.IndexIVFFlat(quantizer, rows.shape[1], number, faiss.METRIC_INNER_PRODUCT)
         index.cp.niter, index.cp.max_points_per_centroid = _ROUNDS, _TRAINED_ON
         index.cp.min_points_per_centroid = 1  # it would print a warning
         if not index.is_trained:
             index.train(rows)
         index.add(rows)
-        index.nprobe = _NEAREST
+        index.nprobe = searched
         self._index: Any = index
 
     def nearest(self, rows: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
