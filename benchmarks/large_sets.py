@@ -28,15 +28,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from PIL import Image
+from scipy.ndimage import zoom
 
 from benchmarks.claims import Claim, repeated
 from understudy.commands.measuring import draw_a_few
 from understudy.core.host_memory import ImageMemory
 from understudy.core.threads import use_threads
+from understudy.data import row_index
+from understudy.data.copy_search import search_copies
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.load import load_splits
 from understudy.data.parquet_images import IMAGE
 from understudy.data.settings import DataSettings
+from understudy.functional.copies import nearest_copies
 from understudy.generators.load import load_generator
 from understudy.generators.settings import GeneratorSettings
 from understudy.sampling.plan import Planner, num_rows, write_parts
@@ -104,11 +108,22 @@ def preview(runs: Path, smoke: bool) -> list[dict[str, Any]]:
     ]
 
 
+def copies(runs: Path, smoke: bool) -> list[dict[str, Any]]:
+    """The nearest train image of each drawn one, by comparing all and through an index."""
+    drawn, train = (50, 300) if smoke else (20_000, 50_000)
+    return [
+        {"part": "copies", "round": number, "drawn": drawn, "train": train}
+        | _measured("copies", str(drawn), str(train), str(number), cores=1)
+        for number in range(1 if smoke else 3)
+    ]
+
+
 PARTS: dict[str, Callable[[Path, bool], list[dict[str, Any]]]] = {
     "index": index,
     "training": training,
     "plan": plan,
     "preview": preview,
+    "copies": copies,
 }
 
 
@@ -232,6 +247,25 @@ def _preview(folder: str) -> dict[str, Any]:
     }
 
 
+def _copies(drawn: str, train: str, number: str) -> dict[str, Any]:
+    """Every tenth drawn image is a train image, moved, mirrored and paler."""
+    rng = np.random.default_rng(int(number))
+    x, y = (zoom(rng.random((int(count), 8, 8), np.float32), (1, 4, 4), order=1) for count in (drawn, train))
+    copied = rng.choice(len(y), len(x) // 10, replace=False)
+    x[::10] = 0.2 + 0.7 * np.roll(y[copied], rng.integers(-4, 5, 2), axis=(1, 2))[:, :, ::-1]
+    nearest, seconds = {}, {}
+    for way in ("all", "index")[:: (-1) ** int(number)]:
+        row_index.MOST_COMPARED = 0 if way == "index" else len(x) + len(y)
+        start = time.monotonic()
+        nearest[way], _ = nearest_copies(x, y, search=search_copies)
+        seconds[f"seconds_{way}"] = time.monotonic() - start
+    return {
+        **seconds,
+        "copies_found": float((nearest["index"][::10] == copied).mean()),
+        "same_nearest": float((nearest["index"] == nearest["all"]).mean()),
+    }
+
+
 def claims(rows: Sequence[Mapping[str, Any]]) -> list[Claim]:
     """What the issue of growth asks of these parts."""
     made = list[Claim]()
@@ -255,6 +289,9 @@ def claims(rows: Sequence[Mapping[str, Any]]) -> list[Claim]:
         )
         gains = [of[n, _LARGE, 1]["seconds"] / of[n, _LARGE, 2]["seconds"] for n in rounds]
         made.append(repeated(f"{where}: two cores over one", gains, target="at least 1.7", least=1.7))
+    searched = [row for row in rows if row["part"] == "copies"]
+    if searched:
+        made += _copies_claims(searched)
     trained = [row for row in rows if row["part"] == "training"]
     if trained:
         made += _training_claims(trained)
@@ -270,6 +307,17 @@ def claims(rows: Sequence[Mapping[str, Any]]) -> list[Claim]:
 
 def _at_most(claim: str, value: float, most: float) -> Claim:
     return Claim.single(claim, value, target=f"at most {most:g}", met=value <= most)
+
+
+def _copies_claims(searched: Sequence[Mapping[str, Any]]) -> list[Claim]:
+    what = f"copies of {searched[0]['train']:,} images among {searched[0]['drawn']:,}, through an index"
+    found, same = ([100 * row[name] for row in searched] for name in ("copies_found", "same_nearest"))
+    times = [row["seconds_index"] / row["seconds_all"] for row in searched]
+    return [
+        repeated(f"{what}: percent of copies found", found, target="reported"),
+        repeated(f"{what}: percent with the nearest image of comparing all", same, target="reported"),
+        repeated(f"{what}: time, over that of comparing all", times, target="reported"),
+    ]
 
 
 def _training_claims(trained: Sequence[Mapping[str, Any]]) -> list[Claim]:
@@ -292,7 +340,7 @@ def _training_claims(trained: Sequence[Mapping[str, Any]]) -> list[Claim]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("work", choices=["index", "training", "plan", "preview"])
+    parser.add_argument("work", choices=list(PARTS))
     parser.add_argument("arguments", nargs="*")
     asked = parser.parse_args()
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
@@ -301,5 +349,6 @@ if __name__ == "__main__":
         "training": _training,
         "plan": _plan,
         "preview": _preview,
+        "copies": _copies,
     }
     print(json.dumps(works[asked.work](*asked.arguments)))
