@@ -190,7 +190,7 @@ def test_a_class_with_one_train_photograph_goes_through_a_run(tiny_pipeline_fold
     [
         (["--set", "adapt.steps=200", "--set", "adapt.until=steps"], "learns for only 200 steps: with fewer"),
         (["--set", "generator.patch=2"], "draws 32 pixels here, but half of the photographs have 64 or more"),
-        ([], "photographs of 64 pixels hardly showed their class after 2,000"),
+        ([], None),
         (["--preset", "quick"], "photographs of 64 pixels hardly showed their class after 2,000"),
         (["--set", "adapt.steps=4000"], None),
         (["--set", "generator.resolution=32", "--set", "generator.patch=2"], None),
