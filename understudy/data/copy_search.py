@@ -30,7 +30,7 @@ def search_copies(
     index = None
     for ours, theirs in low_frequencies_by_shift(x, y, clipped=clipped, reach=reach):
         index = RowIndex(theirs, groups=_GROUPS, searched=_SEARCHED, groups_of=index)
-        products, rows = index.nearest(ours, count + 1)
+        products, rows = index.nearest(ours, 2 * (count + (own is not None)))
         values = np.concatenate([most, products], axis=1)
         numbers = np.concatenate([found, np.where(rows < 0, -1, rows % len(y))], axis=1)
         most, found = largest(values, numbers, count, own=own, least=-np.inf)
