@@ -10,6 +10,7 @@ from understudy.data import copy_search, row_index
 from understudy.data.copy_search import search_copies
 from understudy.data.row_index import largest, uses_index
 from understudy.functional.copies import nearest_copies
+from understudy.functional.copy_candidates import Query, compare_all
 
 
 def smooth(count, seed=0):
@@ -41,9 +42,8 @@ def test_with_all_groups_the_index_finds_the_nearest_images(skip_own, everywhere
 
 def test_candidates_are_those_of_comparing_all(everywhere):
     x, y = smooth(20), smooth(60, seed=1)
-    options = {"clipped": (0, 0), "own": None, "count": 5, "reach": 4}
-    expected = copy_search.compare_all(x, y, **options)
-    assert np.array_equal(np.sort(search_copies(x, y, **options)), np.sort(expected))
+    query = Query(x=x, y=y, clipped=(0, 0), own=None, count=5, reach=4)
+    assert np.array_equal(np.sort(search_copies(query)), np.sort(compare_all(query)))
 
 
 def test_moved_mirrored_paler_and_clipped_copies_are_found(always):

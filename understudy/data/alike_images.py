@@ -21,12 +21,11 @@ def alike_pairs(
     """
     if not uses_index(len(x)):
         return most_alike(x, versions, count=count, least=least, symmetric=symmetric)
-    index = RowIndex(x, groups=_GROUPS, searched=_SEARCHED)
+    index = RowIndex(x, images=len(x), groups=_GROUPS, searched=_SEARCHED)
     found = [index.nearest(version, count + 1) for version in versions]  # one more: a row finds itself
     if not symmetric:
-        every = RowIndex(np.concatenate(versions), groups=_GROUPS, searched=_SEARCHED)
-        values, rows = every.nearest(x, count * len(versions) + 1)
-        found.append((values, np.where(rows < 0, -1, rows % len(x))))
+        every = RowIndex(np.concatenate(versions), images=len(x), groups=_GROUPS, searched=_SEARCHED)
+        found.append(every.nearest(x, count * len(versions) + 1))
     values, numbers = (np.concatenate(part, axis=1) for part in zip(*found, strict=True))
     _, partners = largest(values, numbers, count, own=np.arange(len(x)), least=least)
     row, place = np.nonzero(partners >= 0)

@@ -32,14 +32,21 @@ class RowIndex:
     """Rows that can be searched.
 
     Args:
-        rows: float32 of shape (N, D).
+        rows: float32 of shape (N, D), of some images in one or several versions, version after version.
+        images: number of images.
         groups: their number, times the square root of N.
         searched: number of groups that are searched.
         groups_of: an index of similar rows whose groups serve these too, so that none are made.
     """
 
     def __init__(
-        self, rows: np.ndarray, *, groups: float, searched: int, groups_of: RowIndex | None = None
+        self,
+        rows: np.ndarray,
+        *,
+        images: int,
+        groups: float,
+        searched: int,
+        groups_of: RowIndex | None = None,
     ) -> None:
         import faiss  # missing in most installations
 
@@ -58,9 +65,10 @@ class RowIndex:
         index.add(rows)
         index.nprobe = searched
         self._index: Any = index
+        self._images = images
 
     def nearest(self, rows: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Products with the ``count`` nearest of each row, and their numbers; number -1 where there is none.
+        """Products with the ``count`` nearest of each row, and the numbers of their images; -1 for none.
 
         Both have shape (N, count): float32 and int64.
         """
@@ -69,7 +77,7 @@ class RowIndex:
             for start in range(0, len(rows), _QUERIES)
         ]
         values, numbers = (np.concatenate(part) for part in zip(*parts, strict=True))
-        return values, numbers
+        return values, np.where(numbers < 0, -1, numbers % self._images)
 
 
 def largest(

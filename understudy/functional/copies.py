@@ -59,7 +59,7 @@ def nearest_copies(
         y: grey thumbnails, float of shape (M, 2s, 2s), M at least 1.
         reach: r, largest shift in pixels of the thumbnails.
         skip_own: do not compare x_i with y_i; for distances within one set, M at least 2.
-        search: finds the 16 y; see :class:`understudy.functional.copy_candidates.Search`.
+        search: finds the 16 y; see :data:`understudy.functional.copy_candidates.Search`.
 
     Returns:
         Index of the nearest y, int64 of shape (N,), and the distance to it, float64 of shape (N,), in [0, 2].

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import final
 
 import numpy as np
 from scipy.fft import dct
@@ -30,31 +31,30 @@ _FREQUENCIES = 48  # lowest frequencies of the cells
 _BLOCK = (4096, 512)  # images x and y per block: 8 MiB of correlations fit into the cache
 
 
-class Search(Protocol):
-    """Finds, for each of N images, ``count`` of M others that correlate most with it at any shift.
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Query:
+    """For each of N images, ``count`` of M others are wanted that correlate most with it at any shift.
 
-    Args:
+    Attributes:
         x: grey thumbnails, float of shape (N, 2s, 2s).
         y: grey thumbnails, float of shape (M, 2s, 2s).
         clipped: numbers of pixels that are clipped at black and at white in both.
         own: index of the y that each x must not find, int64 of shape (N,), or None.
         count: number of y wanted, at most M, or M - 1 with ``own``.
         reach: r, largest shift in pixels.
-
-    Returns:
-        Indices of y, int64 of shape (N, count), in any order; repeated if fewer were found.
     """
 
-    def __call__(
-        self,
-        x: np.ndarray,
-        y: np.ndarray,
-        *,
-        clipped: tuple[int, int],
-        own: np.ndarray | None,
-        count: int,
-        reach: int,
-    ) -> np.ndarray: ...
+    x: np.ndarray
+    y: np.ndarray
+    clipped: tuple[int, int]
+    own: np.ndarray | None
+    count: int
+    reach: int
+
+
+Search = Callable[[Query], np.ndarray]
+"""Answers with indices of y, int64 of shape (N, count), in any order; repeated if fewer were found."""
 
 
 def candidates(
@@ -64,27 +64,20 @@ def candidates(
     found = np.empty((len(x), count), dtype=np.int64)
     for rows, clipped in _equally_clipped(x):
         own = rows if skip_own else None
-        found[rows] = search(x[rows], y, clipped=clipped, own=own, count=count, reach=reach)
+        found[rows] = search(Query(x=x[rows], y=y, clipped=clipped, own=own, count=count, reach=reach))
     return np.sort(found, axis=1)
 
 
-def compare_all(
-    x: np.ndarray,
-    y: np.ndarray,
-    *,
-    clipped: tuple[int, int],
-    own: np.ndarray | None,
-    count: int,
-    reach: int,
-) -> np.ndarray:
-    """The :class:`Search` that compares each x with every y, in blocks."""
+def compare_all(query: Query) -> np.ndarray:
+    """The :data:`Search` that compares each x with every y, in blocks."""
+    x, y, own, count = query.x, query.y, query.own, query.count
     found = np.empty((len(x), count), dtype=np.int64)
     for rows in in_blocks(len(x), _BLOCK[0]):
         most, index = (np.empty((len(rows), 0), dtype=kind) for kind in (np.float32, np.int64))
-        ours = to_cells(clip_at(x[rows], *clipped))
-        low = [_ours(ours, move) for move in _moves(reach)]
+        ours = to_cells(clip_at(x[rows], *query.clipped))
+        low = [_ours(ours, move) for move in _moves(query.reach)]
         for columns in in_blocks(len(y), _BLOCK[1]):
-            correlations = _best(low, to_cells(clip_at(y[columns], *clipped)), reach)
+            correlations = _best(low, to_cells(clip_at(y[columns], *query.clipped)), query.reach)
             if own is not None:
                 correlations[own[rows, None] == columns] = -2
             most = np.concatenate([most, correlations], axis=1)
@@ -96,25 +89,22 @@ def compare_all(
     return found
 
 
-def low_frequencies_by_shift(
-    x: np.ndarray, y: np.ndarray, *, clipped: tuple[int, int], reach: int
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """What a :class:`Search` compares, for each shift: lowest frequencies of unit length, or 0 if flat.
+def low_frequencies_by_shift(query: Query) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """What a :data:`Search` compares, for each shift: lowest frequencies of unit length, or 0 if flat.
 
     Yields:
         Of x, float32 (N, F), and of y as they are and mirrored, float32 (2M, F): their largest product over
         all shifts and both halves is what :func:`compare_all` ranks by.
     """
     ours, theirs = (
-        np.concatenate([to_cells(clip_at(part, *clipped)) for part in _parts(images)]) for images in (x, y)
+        np.concatenate(
+            [to_cells(clip_at(x[block], *query.clipped)) for block in in_blocks(len(x), _BLOCK[0])]
+        )
+        for x in (query.x, query.y)
     )
     needed = variance_needed(theirs)
-    for move in _moves(reach):
+    for move in _moves(query.reach):
         yield _ours(ours, move), np.concatenate([*_theirs(theirs, needed, move)])
-
-
-def _parts(images: np.ndarray) -> list[np.ndarray]:
-    return [images[block] for block in in_blocks(len(images), _BLOCK[0])]
 
 
 def _equally_clipped(x: np.ndarray) -> Iterator[tuple[np.ndarray, tuple[int, int]]]:
