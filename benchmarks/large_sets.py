@@ -34,13 +34,13 @@ from benchmarks.claims import Claim, repeated
 from understudy.commands.measuring import draw_a_few
 from understudy.core.host_memory import ImageMemory
 from understudy.core.threads import use_threads
-from understudy.data import row_index
-from understudy.data.copy_search import search_copies
+from understudy.data.copy_search import through_index
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.load import load_splits
 from understudy.data.parquet_images import IMAGE
 from understudy.data.settings import DataSettings
 from understudy.functional.copies import nearest_copies
+from understudy.functional.copy_candidates import compare_all
 from understudy.generators.load import load_generator
 from understudy.generators.settings import GeneratorSettings
 from understudy.sampling.plan import Planner, num_rows, write_parts
@@ -249,15 +249,16 @@ def _preview(folder: str) -> dict[str, Any]:
 
 def _copies(drawn: str, train: str, number: str) -> dict[str, Any]:
     """Every tenth drawn image is a train image, moved, mirrored and paler."""
+
     rng = np.random.default_rng(int(number))
     x, y = (zoom(rng.random((int(count), 8, 8), np.float32), (1, 4, 4), order=1) for count in (drawn, train))
     copied = rng.choice(len(y), len(x) // 10, replace=False)
     x[::10] = 0.2 + 0.7 * np.roll(y[copied], rng.integers(-4, 5, 2), axis=(1, 2))[:, :, ::-1]
     nearest, seconds = {}, {}
-    for way in ("all", "index")[:: (-1) ** int(number)]:
-        row_index.MOST_COMPARED = 0 if way == "index" else len(x) + len(y)
+    ways = {"all": compare_all, "index": through_index}
+    for way in [*ways][:: (-1) ** int(number)]:
         start = time.monotonic()
-        nearest[way], _ = nearest_copies(x, y, search=search_copies)
+        nearest[way], _ = nearest_copies(x, y, search=ways[way])
         seconds[f"seconds_{way}"] = time.monotonic() - start
     return {
         **seconds,

@@ -133,22 +133,21 @@ def with_tables(text: str, results: Path) -> str:
             return "\n".join([match[1], *lines(tables), *noted, "", f"<!-- end of {name} -->"])
 
         pattern = rf"(<!-- {what} (\w+) -->).*?<!-- end of {name} -->"
-        text = _substituted(
-            pattern, filled, text, marks=rf"<!-- {what} \w+ -->", ends=f"<!-- end of {name} -->"
-        )
-    mark = r"<!-- (\w+) \| (.+?) \| (.+?) -->"
-    return _substituted(
-        f"({mark}).*?<!-- end -->", partial(_cell, results), text, marks=mark, ends="<!-- end -->"
-    )
+        text = _substituted(pattern, filled, text, mark=f"<!-- {what} * -->", end=f"<!-- end of {name} -->")
+    pattern = r"(<!-- (\w+) \| (.+?) \| (.+?) -->).*?<!-- end -->"
+    return _substituted(pattern, partial(_cell, results), text, mark="<!-- * | * | * -->", end="<!-- end -->")
 
 
 def _substituted(
-    pattern: str, filled: Callable[[re.Match[str]], str], text: str, *, marks: str, ends: str
+    pattern: str, filled: Callable[[re.Match[str]], str], text: str, *, mark: str, end: str
 ) -> str:
-    """The text with all places filled that lie between a mark and its end."""
+    """The text, filled between each mark, in which ``*`` stands for words, and its end."""
     found, count = re.subn(pattern, filled, text, flags=re.DOTALL)
-    if not count == len(re.findall(marks, text)) == len(re.findall(ends, text)):
-        raise ValueError(f"every {marks} must be followed by its own {ends}, but {count} are")
+    marks, ends = len(re.findall(re.escape(mark).replace(r"\*", "[^>]+?"), text)), text.count(end)
+    if not count == marks == ends:
+        raise ValueError(
+            f"each {mark} must be followed by its own {end}: {marks} marks, {ends} ends, {count} pairs"
+        )
     return found
 
 

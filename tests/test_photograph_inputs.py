@@ -188,7 +188,10 @@ def test_a_class_with_one_train_photograph_goes_through_a_run(tiny_pipeline_fold
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (["--set", "adapt.steps=200", "--set", "adapt.until=steps"], "learns for only 200 steps: with fewer"),
+        (
+            ["--set", "adapt.steps=200", "--set", "adapt.until=steps"],
+            "for at most 200 steps: with fewer",
+        ),
         (["--set", "generator.patch=2"], "draws 32 pixels here, but half of the photographs have 64 or more"),
         ([], None),
         (["--preset", "quick"], "photographs of 64 pixels hardly showed their class after 2,000"),

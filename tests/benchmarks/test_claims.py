@@ -52,6 +52,24 @@ def test_a_page_has_all_tables_of_a_benchmark_or_the_first(tmp_path):
         assert "old" not in page and page.endswith(f"<!-- end of {name} -->\nafter")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<!-- tables of some -->\nold",
+        "old\n<!-- end of tables -->",
+        "<!-- tables of some -->\n<!-- tables of some -->\nold\n<!-- end of tables -->",
+        "<!-- first table of some -->\nold\n<!-- end of tables -->",
+        "worth <!-- some | real | arm -->old",
+        "worth old<!-- end --> of it",
+    ],
+)
+def test_a_mark_without_its_end_or_an_end_without_its_mark_is_refused(text, tmp_path):
+    tables = [{"title": "Table", "columns": ["case", "arm"], "rows": [["real", "1.0 [0.5, 1.5]"]]}]
+    (tmp_path / "some.json").write_text(json.dumps({"tables": tables}))
+    with pytest.raises(ValueError, match=r"must be followed by its own <!-- end( of .*)? -->: "):
+        with_tables(text, tmp_path)
+
+
 def test_a_page_lists_the_arms_that_differ_together_with_all_others(tmp_path):
     columns = ["arm", "minus the plain arm, points", "not 0 for all 2 rows at once"]
     rows = {

@@ -5,7 +5,17 @@ import pytest
 
 from understudy.core.host_memory import ImageMemory, free_host_bytes
 
-NAMES = ("SLURM_MEM_PER_NODE", "SLURM_MEM_PER_CPU", "SLURM_CPUS_ON_NODE")
+NAMES = [
+    f"SLURM_{name}"
+    for name in (
+        "MEM_PER_NODE",
+        "MEM_PER_CPU",
+        "CPUS_ON_NODE",
+        "MEM_PER_GPU",
+        "GPUS_ON_NODE",
+        "STEP_TASKS_PER_NODE",
+    )
+]
 
 
 @pytest.fixture(autouse=True)
@@ -15,7 +25,13 @@ def no_task(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "asked", [{"SLURM_MEM_PER_NODE": "2048"}, {"SLURM_MEM_PER_CPU": "512", "SLURM_CPUS_ON_NODE": "4"}]
+    "asked",
+    [
+        {"SLURM_MEM_PER_NODE": "2048"},
+        {"SLURM_MEM_PER_CPU": "512", "SLURM_CPUS_ON_NODE": "4"},
+        {"SLURM_MEM_PER_GPU": "1024", "SLURM_GPUS_ON_NODE": "2"},
+        {"SLURM_MEM_PER_NODE": "8192", "SLURM_STEP_TASKS_PER_NODE": "4(x3),1"},
+    ],
 )
 def test_a_task_has_the_memory_that_it_asked_for(asked, monkeypatch):
     for name, value in asked.items():

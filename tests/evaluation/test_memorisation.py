@@ -77,6 +77,7 @@ def test_copies_are_counted_shown_and_closer(splits, copies):
         "flagged": 40,
         "exact": 20,
         "removed": 3,
+        "compared": "all",
     }
     assert found["spaces"]["pixel"]["closer_than_held_out"]["mean"] == pytest.approx(0.75, abs=0.05)
     assert found["spaces"]["pixel"]["synthetic_to_train"]["min"] == 0
@@ -86,6 +87,14 @@ def test_copies_are_counted_shown_and_closer(splits, copies):
     assert all(pair["held_out_percentile"] == 0 for pair in found["closest"])
     off = measured(mixed, copies, firewall="off")["firewall"]
     assert (off["threshold"], off["false_alarms"], off["flagged"], off["exact"]) == (None, None, 0, 0)
+
+
+def test_the_record_says_that_an_index_was_used(splits, monkeypatch):
+    pytest.importorskip("faiss")
+    monkeypatch.setattr("understudy.data.row_index.MOST_COMPARED", 0)
+    monkeypatch.setattr("understudy.data.copy_search._FEWEST", 0)
+    found = measured(drawn(splits.test.select(range(40))), CopyFinder(splits.train, splits.val))
+    assert found["firewall"]["compared"] == "those of an index"
 
 
 def test_with_the_firewall_off_some_images_are_measured(splits, copies, monkeypatch):

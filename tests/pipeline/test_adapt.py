@@ -217,4 +217,6 @@ def test_a_network_that_learned_for_too_few_steps_is_pointed_out(tmp_path):
     )
     told = Listener()
     run(settings, tmp_path / "run", until="adapt", observer=told)
-    assert any("warning: after 2 steps 'class_conditional' mostly draws noise" in line for line in told.lines)
+    assert any(
+        "warning: 'class_conditional' learned for 2 steps: with fewer than 500" in line for line in told.lines
+    )

@@ -354,6 +354,19 @@ def test_absent_sections_are_left_out(whole: Sample, tmp_path: Path, absent: tup
 
 
 @pytest.mark.usefixtures("without_figures")
+@pytest.mark.parametrize("compared", [None, "all", "those of an index"])
+def test_a_search_for_copies_through_an_index_is_said(
+    compared: str | None, sample: Sample, tmp_path: Path
+) -> None:
+    found = dict(sample.results["memorisation"])
+    wall = {key: value for key, value in found["firewall"].items() if key != "compared"}
+    found["firewall"] = wall if compared is None else wall | {"compared": compared}
+    results = sample.results | {"memorisation": found}
+    text = dataclasses.replace(sample, results=results).write(tmp_path / "report.html")
+    assert ("that an index found" in text) == (compared == "those of an index")
+
+
+@pytest.mark.usefixtures("without_figures")
 def test_empty_sections_are_left_out(sample: Sample, tmp_path: Path) -> None:
     off = {
         "setting": "off",

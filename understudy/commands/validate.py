@@ -23,10 +23,10 @@ from understudy.generators.room import bytes_of_weights, less_memory
 from understudy.generators.silence import no_progress_bars
 from understudy.pipeline.checks import check_fits, check_names, loads_networks
 from understudy.pipeline.class_words import known_words, notes_on_words
+from understudy.pipeline.learning_from_scratch import about_learning_from_scratch
 from understudy.pipeline.load import (
     about_grey_and_small,
     about_large_pipelines,
-    about_learning_from_scratch,
     about_photographs,
 )
 from understudy.pipeline.run import check_stages

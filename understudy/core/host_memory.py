@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -56,14 +57,23 @@ def free_host_bytes() -> int:
 
 
 def _left_of_slurm_task() -> int | None:
-    """Bytes of the memory that a SLURM task has asked for, less those in use; None where it has no limit."""
-    try:
-        megabytes = int(os.environ.get("SLURM_MEM_PER_NODE", 0))
-        if not megabytes:
-            megabytes = int(os.environ["SLURM_MEM_PER_CPU"]) * int(os.environ["SLURM_CPUS_ON_NODE"])
-    except (KeyError, ValueError):
+    """Bytes of the memory that a SLURM task has asked for, less those in use; None where it has no limit.
+
+    Tasks of one step that run on the same node share its memory in equal parts.
+    """
+    megabytes = _number("SLURM_MEM_PER_NODE")
+    for each, count in (("CPU", "CPUS"), ("GPU", "GPUS")):
+        megabytes = megabytes or _number(f"SLURM_MEM_PER_{each}") * _number(f"SLURM_{count}_ON_NODE")
+    if not megabytes:
         return None
-    return megabytes * 2**20 - int(psutil.Process().memory_info().rss) if megabytes else None
+    task = megabytes * 2**20 // max(1, _number("SLURM_STEP_TASKS_PER_NODE"))
+    return task - int(psutil.Process().memory_info().rss)
+
+
+def _number(name: str) -> int:
+    """The largest number of an environment variable such as ``2(x3),1``, without how often each holds."""
+    numbers = re.findall(r"\d+", re.sub(r"\(x\d+\)", "", os.environ.get(name, "")))
+    return max(map(int, numbers), default=0)
 
 
 def _groups() -> list[Path]:

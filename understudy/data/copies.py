@@ -9,7 +9,7 @@ from typing import final
 import numpy as np
 from PIL import Image, ImageOps
 
-from understudy.data.copy_search import search_copies
+from understudy.data.copy_search import CopySearch
 from understudy.data.labelled_set import LabelledSet
 from understudy.functional.copies import copy_distances, copy_threshold, nearest_copies
 
@@ -76,6 +76,7 @@ class CopyFinder:
     train: LabelledSet
     held_out: LabelledSet
     _found: dict[str, tuple[int, float]] = field(default_factory=dict, init=False, repr=False)
+    _search: CopySearch = field(default_factory=CopySearch, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.train.check_split("train", purpose="looking for copies")
@@ -93,7 +94,7 @@ class CopyFinder:
         if new:
             rows = [*new.values()]
             x = grey_thumbnails(data.select(rows))[0] if thumbnails is None else thumbnails[rows]
-            index, distances = nearest_copies(x, self._thumbnails, search=search_copies)
+            index, distances = nearest_copies(x, self._thumbnails, search=self._search)
             self._found.update(zip(new, zip(index.tolist(), distances.tolist(), strict=True), strict=True))
         found, ids = [self._found[name] for name in hashes], self.train.ids
         return Neighbours(
@@ -106,6 +107,11 @@ class CopyFinder:
         """Label each image ``exact copy``, ``copy`` or an empty string."""
         is_copy = neighbours.distances < self.threshold.distance
         return [str(flag) for flag in np.select([neighbours.exact, is_copy], ["exact copy", "copy"], "")]
+
+    @property
+    def compared(self) -> str:
+        """With which train images each image so far was compared: ``all``, or ``those of an index``."""
+        return "those of an index" if self._search.used_index else "all"
 
     @cached_property
     def held_out_distances(self) -> np.ndarray:
@@ -126,7 +132,7 @@ class CopyFinder:
         distance = copy_threshold(distances, rate=FALSE_ALARMS)
         if distance is None and len(self.train) > 1:
             own = self._thumbnails
-            within = nearest_copies(own, own, skip_own=True, search=search_copies)[1]
+            within = nearest_copies(own, own, skip_own=True, search=self._search)[1]
             distances = np.concatenate([held_out, within[within >= SAME_IMAGE]])
             basis = "held-out real and train images"
             # One train image enters many distances, so they are not exchangeable with a new image's distance.

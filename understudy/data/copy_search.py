@@ -2,23 +2,42 @@
 
 from __future__ import annotations
 
+from typing import final
+
 import numpy as np
 
 from understudy.data.row_index import RowIndex, largest, uses_index
 from understudy.functional.copy_candidates import Query, compare_all, low_frequencies_by_shift
 
 _GROUPS, _SEARCHED = 1.0, 8  # larger groups, because there is an index for each shift, and each costs time
+_FEWEST = 2_000  # half as many x are compared with all y in the time that it takes to build the indexes
 
 
-def search_copies(query: Query) -> np.ndarray:
+@final
+class CopySearch:
     """A :data:`understudy.functional.copy_candidates.Search`; see there.
 
-    More pairs than 20,000 images have with as many others go through an index for each shift, if faiss is
-    installed. It misses few of the y with the largest correlations.
+    More pairs than 20,000 images have with as many others, of at least 2,000 x, go through an index for each
+    shift, if faiss is installed. It misses few of the y with the largest correlations.
+
+    Attributes:
+        used_index: whether any query so far went through an index.
     """
+
+    def __init__(self) -> None:
+        self.used_index = False
+
+    def __call__(self, query: Query) -> np.ndarray:
+        """Find the y of each x."""
+        if len(query.x) < _FEWEST or not uses_index(len(query.x), len(query.y)):
+            return compare_all(query)
+        self.used_index = True
+        return through_index(query)
+
+
+def through_index(query: Query) -> np.ndarray:
+    """The :data:`Search` of an index for each shift, which needs faiss."""
     num_x, num_y, own, count = len(query.x), len(query.y), query.own, query.count
-    if not uses_index(num_x, num_y):
-        return compare_all(query)
     most, found = np.empty((num_x, 0), np.float32), np.empty((num_x, 0), np.int64)
     index = None
     for ours, theirs in low_frequencies_by_shift(query):

@@ -68,6 +68,7 @@ def measure_memorisation(
             **_threshold(copies, firewall),
             **_counts(flags),
             "removed": removed,
+            "compared": copies.compared,
         },
         "images": {"synthetic": len(synthetic), "held_out": len(held_out)},
         "spaces": {},

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from understudy.adaptation.adapter import MEND_GIVEN, copy_adapter, read_adapter_report
 from understudy.adaptation.fit import AdaptStep
 from understudy.core.processes import Processes
-from understudy.generators.settings import FEWEST_FROM_SCRATCH
 from understudy.pipeline.context import Run
 from understudy.pipeline.generators import progress_of
+from understudy.pipeline.learning_from_scratch import after_learning_from_scratch
 from understudy.pipeline.work import Counted, Work
 
 _ENDS = {
@@ -38,11 +38,8 @@ def adapt(run: Run) -> None:
     losses = f"{record['val_loss_before']:.4f} -> {record['val_loss_after']:.4f}"
     ended = _ENDS[record["end"]].format(steps=record["steps"]) if "end" in record else ""
     run.observer.say(f"adapt: validation loss {losses} (weights of step {record['best_step']}){ended}")
-    if run.settings.generator.name == "class_conditional" and record["steps"] < FEWEST_FROM_SCRATCH:
-        run.observer.say(
-            f"adapt: warning: after {record['steps']} steps 'class_conditional' mostly draws noise: --set "
-            f"adapt.steps={FEWEST_FROM_SCRATCH} or more"
-        )
+    if warning := after_learning_from_scratch(record["steps"], run.image_kind, run.settings):
+        run.observer.say(f"adapt: {warning}")
 
 
 def _noted(run: Run) -> Iterator[AdaptStep]:

@@ -6,15 +6,13 @@ from understudy.data.captions.captions import caption_sets
 from understudy.data.image_kind import ImageKind, Look, look_at
 from understudy.generators.load import GENERATORS, forget_kept
 from understudy.generators.pipeline_size import is_large
-from understudy.generators.settings import FEWEST_FROM_SCRATCH, TOO_FEW_FOR_PHOTOGRAPHS
 from understudy.pipeline.caption_length import about_plain_prompts, fitting_captions
 from understudy.pipeline.class_words import known_words, notes_on_words
 from understudy.pipeline.context import Run
 from understudy.pipeline.domain import what_else
 from understudy.pipeline.kept_files import keep_files
+from understudy.pipeline.learning_from_scratch import about_learning_from_scratch
 from understudy.settings import Settings
-
-_LARGER_THAN_DEFAULT = 64  # pixels: twice the width that class_conditional draws by default
 
 
 def load(run: Run) -> None:
@@ -112,35 +110,6 @@ def about_grey_and_small(look: Look, settings: Settings) -> tuple[str, ...]:
         told.append(
             f"small images: half of them have at most {look.side} pixels on the shorter side; classifiers "
             f"see them enlarged to {size}{blur}: larger originals would help"
-        )
-    return tuple(told)
-
-
-def about_learning_from_scratch(look: Look, settings: Settings) -> tuple[str, ...]:
-    """Warnings if ``class_conditional`` stops too early, or draws smaller photographs; empty otherwise."""
-    adapt, generator, told = settings.adapt, settings.generator, []
-    if generator.name != "class_conditional" or adapt.adapter is not None:
-        return ()
-    are_photographs = look.kind == "photographs"
-    is_large_photograph = are_photographs and (generator.resolution or 0) >= _LARGER_THAN_DEFAULT
-    if adapt.num_steps < FEWEST_FROM_SCRATCH:
-        told.append(
-            f"warning: 'class_conditional' learns for only {adapt.num_steps} steps: with fewer than "
-            f"{FEWEST_FROM_SCRATCH} even digits are noise, and photographs take longer; understudy preview "
-            f"says what --set adapt.steps={2 * TOO_FEW_FOR_PHOTOGRAPHS} costs"
-        )
-    elif is_large_photograph and adapt.num_steps <= TOO_FEW_FOR_PHOTOGRAPHS:
-        told.append(
-            f"warning: 'class_conditional' learns for {adapt.num_steps} steps, and photographs of 64 pixels "
-            f"hardly showed their class after {TOO_FEW_FOR_PHOTOGRAPHS:,} where that was measured: rather "
-            "use a pipeline (--generator FOLDER or hub name) or ready-made images (--generator folder); "
-            f"understudy preview says what --set adapt.steps={2 * TOO_FEW_FOR_PHOTOGRAPHS} costs"
-        )
-    if are_photographs and look.side >= _LARGER_THAN_DEFAULT and generator.resolution is None:
-        told.append(
-            "warning: 'class_conditional' draws 32 pixels here, but half of the photographs have "
-            f"{look.side} or more: --set generator.resolution=64 --set generator.patch=4, whose steps take "
-            "as long"
         )
     return tuple(told)
 
