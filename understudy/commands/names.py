@@ -11,7 +11,7 @@ from understudy.commands.study_kinds import STUDIES
 from understudy.core.errors import InputError
 from understudy.core.executors.do import EXECUTORS
 from understudy.core.registry import Registry
-from understudy.core.trackers import TRACKERS
+from understudy.core.tracker import TRACKERS
 from understudy.curation.scores import SCORES
 from understudy.curation.selections import SELECTIONS
 from understudy.data.captions.captions import CAPTIONS

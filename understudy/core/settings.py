@@ -8,7 +8,7 @@ from understudy.core.config import Section, setting, unless, when
 class TrackSettings(Section):
     """Experiment trackers, to which a run sends its settings, figures and a picture while it goes on."""
 
-    to: tuple[str, ...] = setting((), decides="nothing", registry="core.trackers:TRACKERS")
+    to: tuple[str, ...] = setting((), decides="nothing", registry="core.tracker:TRACKERS")
     """Trackers, as `[tensorboard]`. By default nothing is sent anywhere."""
     project: str = setting("understudy", min_length=1, decides="nothing", needs=unless("track.to", ()))
     """The project (Weights & Biases) or experiment (MLflow) that the run belongs to."""

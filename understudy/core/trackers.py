@@ -1,12 +1,9 @@
-"""Experiment trackers by name, all through those of accelerate: TensorBoard, MLflow and Weights & Biases."""
+"""The experiment trackers of a run, one of which may fail without stopping it."""
 
 from __future__ import annotations
 
 import importlib.util
-import os
-import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, final
@@ -15,69 +12,11 @@ import numpy as np
 
 from understudy.core.errors import InputError, first_line
 from understudy.core.files import read_json, write_json
-from understudy.core.registry import Registry
+from understudy.core.tracker import TRACKERS, Tracked, Tracker
 
 TRACKING_FOLDER = "tracking"
 """In the run folder: what trackers keep on this disk, and the names by which they know the run."""
 _NAMES = "names.json"
-_LOGIN_SECONDS = 30  # that Weights & Biases waits for a key on a terminal
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Tracked:
-    """The run that a tracker shows.
-
-    Attributes:
-        folder: for what the tracker writes to this disk.
-        project: the group of runs.
-        name: of the run.
-        known: the name that the tracker gave the run when it began to track it; None for a new one.
-    """
-
-    folder: Path
-    project: str
-    name: str
-    known: str | None
-
-
-TRACKERS: Registry[Callable[[Tracked], Any]] = Registry("tracker")
-
-
-@TRACKERS.register("tensorboard", summary="event files in the run folder (extra `tensorboard`)")
-def tensorboard(run: Tracked) -> Any:
-    """Event files; a run that is resumed adds one."""
-    from accelerate.tracking import TensorBoardTracker  # slow to import, and few runs need it
-
-    return TensorBoardTracker(run_name="tensorboard", logging_dir=run.folder)
-
-
-@TRACKERS.register("mlflow", summary="a run in the store that MLFLOW_TRACKING_URI names (extra `mlflow`)")
-def mlflow(run: Tracked) -> Any:
-    """A run of MLflow."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before its first import
-    from accelerate.tracking import MLflowTracker  # slow to import, and few runs need it
-
-    return MLflowTracker(experiment_name=run.project, run_name=run.name, run_id=run.known)
-
-
-@TRACKERS.register("wandb", summary="a run of Weights & Biases, or offline by WANDB_MODE (extra `wandb`)")
-def wandb(run: Tracked) -> Any:
-    """A run of Weights & Biases."""
-    from accelerate.tracking import WandBTracker  # slow to import, and few runs need it
-    from wandb import Settings  # the extra `wandb`, which few runs need
-
-    # What the run did not ask to send: lines of the terminal, git, packages, the machine.
-    quiet = Settings(
-        console="off",
-        disable_git=True,
-        x_disable_stats=True,
-        x_disable_machine_info=True,
-        x_save_requirements=False,
-        login_timeout=_LOGIN_SECONDS,
-    )
-    place = {"dir": str(run.folder), "settings": quiet}
-    return WandBTracker(run_name=run.project, name=run.name, id=run.known, resume="allow", **place)
 
 
 def check_trackers(names: Sequence[str]) -> None:
@@ -109,7 +48,7 @@ class Trackers:
     ) -> None:
         self._names, self._project, self._warn = names, project, warn
         self._run, self._folder = folder, folder / TRACKING_FOLDER
-        self._trackers: dict[str, Any] = {}
+        self._trackers: dict[str, Tracker] = {}
 
     def __len__(self) -> int:
         """Number of trackers that work."""
@@ -122,28 +61,14 @@ class Trackers:
 
     def log(self, group: str, figures: Mapping[str, float], *, step: int) -> None:
         """Log figures of a step; ``group`` and the name of a figure are its name there."""
-        values = {f"{group}/{name}": float(value) for name, value in figures.items()}
+        values = {name: float(value) for name, value in figures.items()}
         for name, tracker in list(self._trackers.items()):
-            if name == "wandb":  # there, steps of a run only rise, but each training begins with the first
-                self._try(name, partial(tracker.log, {**values, f"{group}/step": step}))
-            elif name == "mlflow":  # which allows fewer characters
-                plain = {re.sub(r"[^\w./ -]", "_", key): value for key, value in values.items()}
-                self._try(name, partial(tracker.log, plain, step=step))
-            else:
-                self._try(name, partial(tracker.log, values, step=step))
+            self._try(name, partial(tracker.log, group, values, step=step))
 
     def picture(self, name: str, path: Path, pixels: np.ndarray) -> None:
         """Log a picture: a file, and its pixels, uint8 (H, W, 3)."""
         for each, tracker in list(self._trackers.items()):
-            self._try(each, partial(self._picture, each, tracker, name, path, pixels))
-
-    @staticmethod
-    def _picture(tracker_name: str, tracker: Any, name: str, path: Path, pixels: np.ndarray) -> None:
-        if tracker_name == "mlflow":
-            tracker.log_artifact(str(path), "pictures")
-        else:
-            layout = {"dataformats": "NHWC"} if tracker_name == "tensorboard" else {}
-            tracker.log_images({name: pixels[None]}, **layout)
+            self._try(each, partial(tracker.picture, name, path, pixels))
 
     def finish(self) -> None:
         """End the tracked runs, which can be continued."""
@@ -157,14 +82,11 @@ class Trackers:
         self._folder.mkdir(exist_ok=True)
         own = self._run.resolve().name
         run = Tracked(folder=self._folder, project=self._project, name=own, known=known.get(name))
-        tracker = TRACKERS[name](run)
-        tracker.start()
-        self._trackers[name] = tracker
-        if name != "tensorboard":
-            found = tracker.tracker.id if name == "wandb" else tracker.tracker.info.run_id
-            write_json(file, known | {name: found})
+        tracker = self._trackers[name] = TRACKERS[name](run)
+        if tracker.name is not None:
+            write_json(file, known | {name: tracker.name})
         if run.known is None:
-            tracker.store_init_configuration(dict(settings))
+            tracker.store(settings)
 
     def _try(self, name: str, action: Callable[[], object]) -> None:
         try:
