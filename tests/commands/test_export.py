@@ -5,11 +5,13 @@ import re
 import shutil
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import timm
 import torch
 from diffusers import UNet2DConditionModel
 from huggingface_hub import ModelCard
+from PIL import Image
 from tiny_job import tiny_settings, tree, write_pets
 
 from understudy.adaptation.adapter import adapter_fingerprint
@@ -21,6 +23,7 @@ from understudy.data.load import load_splits
 from understudy.data.settings import DataSettings
 from understudy.pipeline.folder import RunFolder
 from understudy.pipeline.run import run
+from understudy.pipeline.samples import shareable_samples
 from understudy.report.licences import sources
 from understudy.settings import build
 from understudy.training import onnx_file
@@ -153,6 +156,26 @@ def test_an_adapter_is_what_diffusers_loads(finished, tmp_path):
     assert 'from_pretrained("FOLDER", subfolder="unet")' in text
     assert ModelCard(text).data.to_dict()["library_name"] == "diffusers"
     assert not (tmp_path / "to" / "checkpoint.pt").exists()
+
+
+def test_the_card_of_an_adapter_shows_what_it_draws_but_no_copies(finished, tmp_path):
+    export_part(finished, tmp_path / "to", what="adapter")
+    with Image.open(tmp_path / "to" / "samples.png") as picture:
+        width, height = picture.size
+    assert width == height / 2 == 2 * 64, "two classes, four images each"
+    copied = tmp_path / "run"
+    shutil.copytree(finished.path, copied)
+    kept = LabelledSet.load(copied / "synthetic" / "curated.parquet")
+    kept.with_column("flag", pa.array(["copy"] * len(kept))).save(copied / "synthetic" / "curated.parquet")
+    export_part(RunFolder.find(copied), tmp_path / "without", what="adapter")
+    assert not (tmp_path / "without" / "samples.png").exists()
+    assert "samples.png" not in (tmp_path / "without" / "README.md").read_text()
+
+
+def test_without_a_search_for_copies_no_picture_is_shared(finished):
+    assert shareable_samples(finished) is not None
+    off = build(finished.settings.model_dump(mode="json"), {"curate": {"firewall": "off"}})
+    assert shareable_samples(RunFolder(finished.path, off)) is None
 
 
 def test_an_adapter_does_not_tell_its_images(finished, tmp_path):

@@ -4,6 +4,7 @@ markup.
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -11,7 +12,7 @@ from huggingface_hub import DatasetCardData, ModelCard, ModelCardData
 from report_sample import SECTIONS, Sample, make_scale
 
 from understudy.generators.load import mini_folder
-from understudy.report.card import adapter_card, classifier_card, dataset_card
+from understudy.report.card import ADAPTER_PICTURE, adapter_card, classifier_card, dataset_card
 from understudy.report.licences import Source, hub_licence, sources
 from understudy.settings import build, to_yaml
 
@@ -390,7 +391,25 @@ def test_the_card_of_an_adapter(files: list[str], line: str, sample: Sample) -> 
         "text-to-image",
     )
     assert "loss on validation images 0.341 before and 0.121 after, with the weights of step 400" in card
-    assert 'from_pretrained("BASE")' in adapter_card(sample.results, settings=sample.settings, files=files)
+    assert "samples.png" not in card and "BASE" not in card
+
+
+def test_the_card_of_an_adapter_of_mini_loads_it(sample: Sample) -> None:
+    card = adapter_card(sample.results, settings=sample.settings, files=["unet"])
+    assert sample.settings.generator.name == "mini"
+    code = re.search(r"```python\n(.*?)```", card, flags=re.DOTALL)
+    assert code is not None
+    names: dict[str, Any] = {}
+    exec(code[1].partition("pipeline.unet")[0], names)  # noqa: S102 - the rest needs the adapter
+    assert type(names["pipeline"]).__name__ == "StableDiffusionPipeline"
+
+
+def test_the_card_of_an_adapter_of_a_folder_says_what_its_name_stands_for(sample: Sample) -> None:
+    settings = build({"data": {"source": "d"}, "generator": {"name": "/home/someone/sd15"}})
+    card = adapter_card(sample.results, settings=settings, files=["unet", ADAPTER_PICTURE])
+    assert 'from_pretrained("BASE")' in card
+    assert "`BASE` stands for the folder of the pipeline sd15." in card
+    assert "![Drawn images, a column for each class](samples.png)" in card
 
 
 def test_the_card_of_a_model_trained_from_nothing(sample: Sample) -> None:

@@ -16,7 +16,8 @@ from understudy.data.labelled_set import LabelledSet
 from understudy.pipeline.context import Run
 from understudy.pipeline.folder import RunFolder, finished_results
 from understudy.pipeline.report import run_card
-from understudy.report.card import adapter_card
+from understudy.pipeline.samples import shareable_samples
+from understudy.report.card import ADAPTER_PICTURE, adapter_card
 
 What = Literal["dataset", "classifier", "predictions", "adapter"]
 FORMS: dict[What, tuple[str, ...]] = {
@@ -126,4 +127,7 @@ def _export_adapter(folder: RunFolder, to: Path, results: Mapping[str, Any], *, 
         raise InputError(f"{source} must hold the adapter of the run, but it was deleted")
     copy_adapter(source, to, shared=True)
     files = sorted(path.name for path in to.iterdir())
+    if (samples := shareable_samples(folder)) is not None:
+        samples.save(to / ADAPTER_PICTURE)
+        files.append(ADAPTER_PICTURE)
     write_text(to / "README.md", adapter_card(results, settings=folder.settings, files=files, hub=hub))

@@ -1,4 +1,4 @@
-"""A picture with a few real images of each class above a few synthetic ones."""
+"""A picture with a few images of each class: real ones above synthetic ones, or synthetic ones alone."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ MOST_PER_CLASS = 4
 _SMALL = 64  # pixels; smaller images are enlarged to about this size
 
 
-def contact_sheet(real: LabelledSet, synthetic: LabelledSet, *, size: int) -> Image.Image:
+def contact_sheet(synthetic: LabelledSet, *, below: LabelledSet | None = None, size: int) -> Image.Image:
     """Draw one column for each of the first 40 classes that have synthetic images.
 
     Args:
-        real: at most four images of each class are shown, on top.
-        synthetic: at most four of each class, below; at least one in all.
+        synthetic: at most four images of each class are shown; at least one in all.
+        below: real images, at most four of each class, which the synthetic ones are shown below.
         size: width and height of an image in pixels, at least 4.
 
     Returns:
@@ -31,9 +31,11 @@ def contact_sheet(real: LabelledSet, synthetic: LabelledSet, *, size: int) -> Im
         raise ValueError("synthetic must hold at least one image")
     columns = []
     for label in labels:
-        above, below = (_stack(data, label, size) for data in (real, synthetic))
+        drawn = _stack(synthetic, label, size)
         space = np.full((3, size // 4, size), 255, np.uint8)
-        columns.append(np.concatenate([above, space, below], axis=1))
+        columns.append(
+            drawn if below is None else np.concatenate([_stack(below, label, size), space, drawn], axis=1)
+        )
     sheet = np.concatenate(columns, axis=2).transpose(1, 2, 0)
     zoom = max(1, _SMALL // size)
     return Image.fromarray(sheet.repeat(zoom, axis=0).repeat(zoom, axis=1))

@@ -1,15 +1,18 @@
-"""The picture ``synthetic/samples.png`` of a run: real images above synthetic ones."""
+"""Pictures of a run: ``synthetic/samples.png``, and one without real images, which can be shared."""
 
 from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
 
+from PIL import Image
+
 from understudy.core.files import write_atomically
 from understudy.data.contact_sheet import contact_sheet
 from understudy.data.decoding import open_image
 from understudy.data.labelled_set import LabelledSet
 from understudy.pipeline.context import Run
+from understudy.pipeline.folder import RunFolder
 
 _LARGEST = 128  # pixels
 
@@ -19,8 +22,25 @@ def write_samples(run: Run, synthetic: LabelledSet) -> Path | None:
     if not len(synthetic):
         return None
     path = run.path / "synthetic" / "samples.png"
-    with open_image(synthetic.encoded(0)) as first:  # reads no pixels
-        size = min(_LARGEST, *first.size)
-    sheet = contact_sheet(run.train, synthetic, size=size)
+    sheet = contact_sheet(synthetic, below=run.train, size=_size(synthetic))
     write_atomically(path, partial(sheet.save, format="PNG"))
     return path
+
+
+def shareable_samples(folder: RunFolder) -> Image.Image | None:
+    """A picture of kept images for those who must not see the real ones, so without copies of these.
+
+    Returns:
+        None if copies were not searched for, or there are no other images.
+    """
+    path = folder.path / "synthetic" / "curated.parquet"
+    if folder.settings.curate.firewall == "off" or not path.exists():
+        return None
+    kept = LabelledSet.load(path)
+    new = kept.select([index for index, flag in enumerate(kept.provenance("flag")) if not flag])
+    return contact_sheet(new, size=_size(new)) if len(new) else None
+
+
+def _size(images: LabelledSet) -> int:
+    with open_image(images.encoded(0)) as first:  # reads no pixels
+        return min(_LARGEST, *first.size)

@@ -24,6 +24,8 @@ LICENCE_NOTE = (
     "The terms of these sources may also apply to what was made from them. If a licence is not stated, find "
     "it out before you share anything."
 )
+ADAPTER_PICTURE = "samples.png"
+"""Beside the card of an adapter: images that were drawn with it."""
 _SIZES = [(10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M")]
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -158,7 +160,8 @@ def adapter_card(
     Args:
         results: as for :func:`dataset_card`, with ``adaptation``.
         settings: of the run.
-        files: names of the files and folders in the folder of the adapter; they say how it is loaded.
+        files: names of the files and folders in the folder of the adapter; they say how it is loaded, and
+            whether there is a picture.
         hub: repository that the files go to, ``owner/name``; None for a folder.
 
     Returns:
@@ -174,7 +177,7 @@ def adapter_card(
     }
     if not from_nothing and _HUB_NAME.fullmatch(name) and source_name(name) == name:
         front["base_model"] = name
-    base = None if from_nothing else str(front.get("base_model", "BASE"))
+    base = None if from_nothing else "mini" if name == "mini" else str(front.get("base_model", "BASE"))
     return _render(
         "adapter_card.md",
         front,
@@ -182,6 +185,8 @@ def adapter_card(
         results,
         settings=settings,
         snippet=_fenced(adapter_snippet(base, files, hub), "python"),
+        is_base_unnamed=base == "BASE",
+        picture=ADAPTER_PICTURE if ADAPTER_PICTURE in files else None,
         audited=_audited(results),
     )
 

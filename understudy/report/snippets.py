@@ -81,15 +81,19 @@ def adapter_snippet(base: str | None, files: Sequence[str], hub: str | None) -> 
     """Load an adapter into the pipeline that it was made for.
 
     Args:
-        base: name of the pipeline; None for a network that was trained from nothing.
+        base: hub name of the pipeline, ``mini`` or ``BASE``; None for a network trained from nothing.
         files: names of the files and folders of the adapter.
         hub: repository on the hub, ``owner/name``; None for a folder.
     """
     place = "FOLDER" if hub is None else hub
+    imports = ["import diffusers"]
     lines = [line.format(place=place) for file, line in _ADAPTERS.items() if file in files]
     if base is not None:
-        lines.insert(0, f'pipeline = diffusers.DiffusionPipeline.from_pretrained("{base}")')
-    return "import diffusers\n\n" + "".join(f"{line}\n" for line in lines)
+        folder = "mini_folder()" if base == "mini" else f'"{base}"'
+        lines.insert(0, f"pipeline = diffusers.DiffusionPipeline.from_pretrained({folder})")
+    if base == "mini":
+        imports.append("from understudy.generators.load import mini_folder")
+    return "".join(f"{line}\n" for line in [*imports, "", *lines])
 
 
 def predictions_snippet(file: str) -> str:
