@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from understudy.commands.chosen import torch_device
 from understudy.commands.defaults import begun_settings
 from understudy.commands.measuring import Measured, draw_a_few, measure
 from understudy.commands.time_plan import TimeLimit, cuts_between, plan_within, with_sizes_of
+from understudy.core.device_memory import release
 from understudy.core.durations import short_duration
 from understudy.core.errors import InputError
 from understudy.core.processes import Processes
@@ -94,7 +94,7 @@ def fit_to_time(
     few = draw_a_few(settings, device=device, seconds=_DRAWING * seconds, observer=observer)
     measured = measure(settings, few, device=device)
     del few
-    gc.collect()  # the parts of a pipeline refer to each other, and the run needs its memory
+    release()  # the run needs their memory
     return plan_run(settings, limit, measured)
 
 

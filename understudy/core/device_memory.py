@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-
 
 def free_bytes(device: str) -> int | None:
     """Bytes that this process can still allocate on a device; None where the host shares its memory with it.
@@ -21,13 +19,11 @@ def free_bytes(device: str) -> int | None:
     return int(free + kept)
 
 
-def release(device: str) -> None:
-    """Give back the memory of networks that nothing refers to any longer."""
-    import torch  # as above
+def release() -> None:
+    """Give back the memory of networks that nothing refers to any longer, also to the device."""
+    from accelerate.utils.memory import clear_device_cache  # slow to import, and seldom needed
 
-    gc.collect()  # networks may refer to themselves
-    if _counts(device):
-        torch.accelerator.empty_cache()
+    clear_device_cache(garbage_collection=True)  # networks, and the parts of a pipeline, refer to each other
 
 
 def forget_peak(device: str) -> None:

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 from typing import TypeVar, final
 
+from understudy.core.device_memory import release
 from understudy.core.errors import InputError, first_line
 
 T = TypeVar("T")
@@ -83,10 +84,3 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     from accelerate.utils.memory import should_reduce_batch_size  # slow to import, and seldom needed
 
     return should_reduce_batch_size(error) or any(text in str(error) for text in _OUT_OF_MEMORY)
-
-
-def release() -> None:
-    """Give memory that is no longer used back to the device."""
-    from accelerate.utils.memory import clear_device_cache  # slow to import, and seldom needed
-
-    clear_device_cache(garbage_collection=True)

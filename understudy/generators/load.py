@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
+from understudy.core.device_memory import release
 from understudy.core.errors import InputError, first_line
 from understudy.core.micro_batch import is_out_of_memory
 from understudy.core.registry import Registry
@@ -130,7 +130,7 @@ def forget_kept() -> None:
     """Free the memory of a generator that was given back."""
     if _kept:
         _kept.clear()
-        gc.collect()  # the parts of a pipeline refer to each other
+        release()
 
 
 def _take_kept(settings: GeneratorSettings, device: str) -> Generator | None:

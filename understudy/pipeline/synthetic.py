@@ -14,7 +14,6 @@ gap also ``named``, and scale calls ``fill`` for larger sets.
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from typing import Any, final
 
 import numpy as np
 
+from understudy.core.device_memory import release
 from understudy.core.errors import InputError
 from understudy.core.executors.executor import Terms
 from understudy.core.files import REMOVE, read_json, read_list, write_json
@@ -137,7 +137,7 @@ class SyntheticSets:
         """Give the memory of all generators back, before classifiers are trained for hours."""
         self._supplies.clear()
         self.generators.free()
-        gc.collect()  # the parts of a pipeline refer to each other
+        release()
 
     def first(self, settings: Settings, counts: np.ndarray) -> LabelledSet:
         """The first images of each class; missing ones are drawn, and several generators take turns."""

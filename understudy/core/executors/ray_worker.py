@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
+from understudy.core.device_memory import release
 from understudy.core.executors.job import Job
 from understudy.core.executors.packing import contents, put, unpack
 from understudy.core.executors.progress_slots import Slot, work
 from understudy.core.host_memory import ImageMemory
-from understudy.core.micro_batch import release
 from understudy.core.provenance import environment
 from understudy.core.threads import use_threads, wait_passively
 

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, final
 
 import psutil
 
+from understudy.core.device_memory import release
 from understudy.core.errors import InputError
 from understudy.core.executors.dispatch import ATTEMPTS, dispatch
 from understudy.core.executors.executor import EXECUTORS, Terms, check_names_known
@@ -23,7 +24,6 @@ from understudy.core.executors.job import Job
 from understudy.core.executors.packing import pack, unpack
 from understudy.core.executors.progress_slots import SLOT, slot_in, total_of, work
 from understudy.core.host_memory import ImageMemory, free_host_bytes
-from understudy.core.micro_batch import release
 from understudy.core.registry import Registry
 from understudy.core.settings import ComputeSettings
 from understudy.core.stop import ignore_stops

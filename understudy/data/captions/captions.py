@@ -135,7 +135,7 @@ def _file(task: CaptionTask) -> list[str]:
 )
 def _model(task: CaptionTask) -> list[str]:
     captions = write_captions(task.sets, task.settings, folder=task.folder, device=task.device)
-    release(task.device)
+    release()
     return captions
 
 
@@ -154,5 +154,5 @@ def _language_model(task: CaptionTask) -> list[str]:
         device=task.device,
         seed=task.seed,
     )
-    release(task.device)
+    release()
     return captions
