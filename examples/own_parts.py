@@ -33,7 +33,7 @@ SMOOTHED = Strategy(
     source="Szegedy et al. 2016 (arXiv:1512.00567)",
     change_phases=smoothed,
 )
-STRATEGIES.register("smoothed", summary=SMOOTHED.summary)(SMOOTHED)
+STRATEGIES.register("smoothed")(SMOOTHED)
 
 
 def main(images: str, out: Path = Path("runs/own-parts"), **sections: dict[str, object]) -> dict[str, object]:

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 
 from understudy.core.errors import InputError
@@ -16,6 +18,15 @@ def test_names_and_summaries():
     assert list(things) == ["one", "two"]
     assert things["two"] == 2
     assert things.summary("one") == "the first"
+
+
+def test_a_thing_may_have_its_own_summary():
+    things = Registry("thing")
+    things.register("own")(SimpleNamespace(summary="says it itself"))
+    assert things.summary("own") == "says it itself"
+    with pytest.raises(ValueError, match=r"thing 'none' has no summary: give one to register\(\)"):
+        things.register("none")(3)
+    assert list(things) == ["own"]
 
 
 def test_a_name_is_taken_once():

@@ -43,15 +43,15 @@ class Registry(Generic[T]):
         self._things: dict[str, T] = {}
         self._summaries: dict[str, str] = {}
 
-    def register(self, name: str, *, summary: str) -> Callable[[T], T]:
+    def register(self, name: str, *, summary: str | None = None) -> Callable[[T], T]:
         """Make a decorator that adds a thing.
 
         Args:
             name: name for users.
-            summary: one line for ``understudy list``.
+            summary: one line for ``understudy list``; by default the attribute ``summary`` of the thing.
 
         Raises:
-            ValueError: if the name is taken.
+            ValueError: if the name is taken, or the thing must say what it is and does not.
         """
         if name in self._things:
             raise ValueError(f"{self.kind} {name!r} is registered twice")
@@ -60,8 +60,10 @@ class Registry(Generic[T]):
             Registry.has_outsiders = True
 
         def add(thing: T) -> T:
-            self._things[name] = thing
-            self._summaries[name] = summary
+            line = getattr(thing, "summary", None) if summary is None else summary
+            if line is None:
+                raise ValueError(f"{self.kind} {name!r} has no summary: give one to register()")
+            self._things[name], self._summaries[name] = thing, line
             return thing
 
         return add

@@ -367,4 +367,4 @@ _TABLE = {
     ),
 }
 for _name, _strategy in _TABLE.items():
-    STRATEGIES.register(_name, summary=_strategy.summary)(_strategy)
+    STRATEGIES.register(_name)(_strategy)
