@@ -1,11 +1,12 @@
 """Make the reports of ``docs/gallery.md`` again: ``python docs/gallery.py [NAME ...]``, from its commands.
 
 Each command of the page is run in ``runs/gallery``, where a finished run is kept, and the short form of its
-report is written to ``docs/gallery/NAME.html``.
+report is written to ``docs/gallery/NAME.html``. Images that no command of the page makes must lie there.
 """
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -20,17 +21,25 @@ DOCS = Path(__file__).resolve().parent
 RUNS = DOCS.parent / "runs" / "gallery"
 
 
-def commands() -> dict[str, str]:
-    """The commands of the page, by the folder of the run."""
+def commands() -> dict[str, list[str]]:
+    """The commands of the page, by the folder of the run that the last of them makes."""
     text = (DOCS / "gallery.md").read_text(encoding="utf-8")
-    lines = re.findall(r"^understudy run .*$", text, flags=re.MULTILINE)
-    return {line.rpartition("--out ")[2]: line for line in lines}
+    blocks = re.findall(r"^```bash\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    return {block.rstrip().rpartition("--out ")[2]: block.splitlines() for block in blocks}
 
 
-def make(name: str, command: str) -> None:
+def make(name: str, lines: list[str]) -> None:
     """Finish a run, and write its short report."""
-    words = [sys.executable, "-m", "understudy.cli", *command.split()[1:]]
-    subprocess.run(words, cwd=RUNS, env=os.environ | {"PYTHONPATH": str(DOCS.parent)}, check=True)
+    programs = {"understudy": ["-m", "understudy.cli"], "python": []}
+    for line in lines:
+        program, *words = shlex.split(line)
+        words = [str(DOCS.parent / word) if word.startswith("docs/") else word for word in words]
+        subprocess.run(
+            [sys.executable, *programs[program], *words],
+            cwd=RUNS,
+            env=os.environ | {"PYTHONPATH": str(DOCS.parent)},
+            check=True,
+        )
     run = Run(RunFolder.find(RUNS / name), "cpu", Silent())
     data = report_data(run, finished_results(run.folder))
     write_report(DOCS / "gallery" / f"{name}.html", data, is_short=True)
