@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from tiny import two_classes
-from tiny_job import OPTIONS, SECTIONS, tree, write_pets
+from tiny_job import OPTIONS, SECTIONS, Listener, tree, write_pets
 
 from understudy.commands.measuring import draw_a_few
 from understudy.settings import build
@@ -107,9 +107,30 @@ def test_a_generator_that_knows_the_classes_is_told_from_one_that_has_learned_no
     told = " ".join(out.split())
     assert code == 0
     assert re.search(
-        r"the generator before adaptation: \d+% \[\d+%, \d+%\] of 40 drawn images and \d+% of val", told
+        r"the generator before adaptation: \d+% \[\d+%, \d+%\] of 100 drawn images and \d+% of val", told
     )
-    assert "does not know" not in told, "40 images do not prove ignorance"
+    assert "does not know" not in told
     scratch = ("--generator", "class_conditional", "--set", "generator.patch=4", "--images", 2)
     code, out, _ = understudy("preview", "digits", "--to", "other.png", *few, *scratch)
     assert (code, "nearest to the real images" in out) == (0, False), "it is random before adaptation"
+
+
+def test_a_generator_of_another_domain_is_told(understudy, tiny_pipeline_folder):
+    """Random weights, ten classes, a hundred images: enough to say so."""
+    few = ("--shots", 5, "--set", "draw.steps=2", "--set", "adapt.steps=2", "--set", "compare.steps=2")
+    given = ("--generator", tiny_pipeline_folder, "--set", "adapt.method=none", *few[:4], *few[-2:])
+    code, out, _ = understudy("preview", "digits", "--to", "sheet.png", *given)
+    told = " ".join(out.split())
+    assert code == 0
+    assert "of 100 drawn images" in told and "It does not know such images; use a pipeline" in told
+
+
+def test_a_slow_generator_says_how_long_it_takes_before_it_draws(pets, tmp_path, monkeypatch):
+    monkeypatch.setattr("understudy.commands.measuring._PATIENCE", 0.0)
+    settings = build(SECTIONS, {"data": {"source": str(pets)}, "generator": {"name": "mini"}})
+    told = Listener()
+    few = draw_a_few(settings, device="cpu", observer=told)
+    assert few.drawn.counts.tolist() == [4, 4], "no more than the picture shows"
+    assert any(re.match("drawing 8 images takes about .*: --images N draws N", line) for line in told.lines)
+    monkeypatch.undo()
+    assert draw_a_few(settings, device="cpu").drawn.counts.tolist() == [50, 50]

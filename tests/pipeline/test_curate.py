@@ -13,7 +13,7 @@ from understudy.generators.stable_diffusion import StableDiffusionGenerator
 from understudy.pipeline.domain import what_else
 from understudy.pipeline.folder import RunFolder
 from understudy.pipeline.run import run
-from understudy.settings import build
+from understudy.settings import build, with_section
 
 pytestmark = pytest.mark.usefixtures("plain_report")
 
@@ -126,6 +126,31 @@ def test_a_generator_that_does_not_know_the_images_stops_the_run(tiny_pipeline_f
     domain = run(settings(stop_at_chance=False), out, until="curate")["curate"]["fidelity"]["domain"]
     assert (domain["knows"], domain["chance"]) == (False, pytest.approx(0.1, abs=0.05))
     assert domain["images"] > 60, "rejected images were replaced"
+
+
+@pytest.mark.slow
+def test_the_first_images_of_a_large_pipeline_are_judged_before_the_others_are_drawn(
+    tiny_pipeline_folder, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("understudy.pipeline.draw.is_large", lambda name: name == str(tiny_pipeline_folder))
+    monkeypatch.setattr("understudy.pipeline.draw.ENOUGH", 55)
+    settings = tiny_settings(
+        "digits",
+        tiny_pipeline_folder,
+        data={"source": "digits", "shots": 10},
+        adapt={"method": "none"},
+        draw={"per_class": 30, "part_size": 64, "batch_size": 64},
+        curate={"threshold": None, "max_refills": 0},
+        compare=BUNDLED | {"steps": 40, "batch_size": 16, "augmentation": "affine", "learning_rate": 3e-3},
+    )
+    out = tmp_path / "run"
+    with pytest.raises(InputError, match=r"does not know such images: .* of 60 drawn images \(chance: 10%\)"):
+        run(settings, out)
+    assert not (out / "stages" / "draw.json").exists()
+    drawn = LabelledSet.load(next((out / "synthetic" / "images" / "round-00").glob("part-*.parquet")))
+    assert drawn.counts.tolist() == [6] * 10
+    going_on = with_section(settings, "curate", stop_at_chance=False)
+    assert run(going_on, out, until="draw")["draw"]["images"] == 300
 
 
 def test_a_run_on_images_that_the_generator_knows_records_it(finished):

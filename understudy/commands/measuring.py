@@ -15,12 +15,14 @@ from understudy.commands import cost
 from understudy.commands.cost import AdaptationPace, Estimate, Pace, estimate
 from understudy.commands.recognised import recognised
 from understudy.commands.validate import splits_and_captioned_sets
+from understudy.core.durations import rough_duration
 from understudy.core.executors.side_by_side import side_by_side
 from understudy.core.micro_batch import MicroBatch
 from understudy.core.progress import Observer
 from understudy.data.contact_sheet import MOST_CLASSES, MOST_PER_CLASS
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.load import Splits
+from understudy.evaluation.domain import ENOUGH
 from understudy.generators.generator import Generator, PlanRow
 from understudy.generators.load import give_back, load_generator
 from understudy.generators.precision import drawing_precision
@@ -30,6 +32,8 @@ from understudy.pipeline.encoders import term_encoders
 from understudy.sampling.draw import draw_rows
 from understudy.sampling.plan import Planner, batches
 from understudy.settings import Settings
+
+_PATIENCE = 60.0  # seconds of drawing that need no announcement
 
 
 @final
@@ -110,9 +114,11 @@ def draw_a_few(
     Args:
         settings: of the run.
         device: torch device.
-        images: how many to draw, spread over the classes; four per class if not given, which is the most.
+        images: how many to draw, spread over the classes; by default four per class, or 100 in all if that is
+            more and takes no minute, because fewer often cannot show that the generator knows no such images.
+            No more are drawn.
         seconds: draw fewer if all would take longer than this.
-        observer: shows that many images are read.
+        observer: shows that many images are read, and is told how long drawing takes if that is long.
 
     Raises:
         InputError: as a run would.
@@ -140,9 +146,12 @@ def draw_a_few(
     # does not count as drawing: the first call includes set-up
     MicroBatch(1, work="drawing").fit(partial(draw_rows, generator, rows[:1], train=train))
     one = time.monotonic() - start
-    if seconds is not None and len(rows) * one > seconds:
-        wanted = _first_classes(train.num_classes, max(1, int(seconds / one)), available)
-        rows = list(planner.rows(none, wanted))
+    most = _drawn_in(seconds, one, len(rows), train.num_classes, images)
+    if most < len(rows):
+        rows = list(planner.rows(none, _first_classes(train.num_classes, most, available)))
+    if observer is not None and seconds is None and len(rows) * one > _PATIENCE:
+        takes = rough_duration(len(rows) * one)
+        observer.say(f"drawing {len(rows)} images takes about {takes}: --images N draws N")
     at_once = MicroBatch(draw.batch_size, work="drawing")
     timed = partial(_timed_drawing, generator, train=train)
     drawn = [at_once.fit(partial(timed, batch)) for batch in batches(rows, draw.batch_size)]
@@ -159,6 +168,15 @@ def draw_a_few(
     )
 
 
+def _drawn_in(seconds: float | None, one: float, number: int, num_classes: int, images: int | None) -> int:
+    """How many of ``number`` images to draw if one takes ``one`` seconds."""
+    if seconds is not None:
+        return min(number, max(1, int(seconds / one)))
+    if images is None and number * one > _PATIENCE:
+        return min(number, min(num_classes, MOST_CLASSES) * MOST_PER_CLASS)
+    return number
+
+
 def _timed_drawing(
     generator: Generator, rows: Sequence[PlanRow], size: int, *, train: LabelledSet
 ) -> tuple[np.ndarray, float]:
@@ -170,7 +188,8 @@ def _timed_drawing(
 def _first_classes(num_classes: int, images: int | None, available: np.ndarray | None) -> np.ndarray:
     """How many images of each class to draw, int64 (num_classes,): what there is, at least one in all."""
     shown = min(num_classes, MOST_CLASSES)
-    total = shown * MOST_PER_CLASS if images is None else min(images, shown * MOST_PER_CLASS)
+    most = max(shown * MOST_PER_CLASS, ENOUGH)
+    total = most if images is None else min(images, most)
     wanted = np.zeros(num_classes, dtype=np.int64)
     wanted[:shown] = (total + shown - 1 - np.arange(shown)) // shown
     if available is None:

@@ -84,7 +84,10 @@ TimeLimit = Annotated[
 
 PreviewImages = Annotated[
     int | None,
-    whole_number(help="images to draw, spread over the classes [default: 4 per class, of up to 40 classes]"),
+    whole_number(
+        help="images to draw, spread over the classes [default: 4 per class, of up to 40 classes; 100 in all "
+        "if that is more and takes no minute]"
+    ),
 ]
 
 

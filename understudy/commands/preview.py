@@ -59,7 +59,7 @@ def preview(
         settings: of the run to come.
         to: picture to write: a column for each of at most 40 classes, real images above synthetic ones.
         device: torch device.
-        images: how many to draw, spread over the classes; four per class if not given, which is the most.
+        images: how many to draw, as for :func:`understudy.commands.measuring.draw_a_few`.
         limit: time that the run may take; the estimate is then for what a run would do in it.
         observer: shows a bar while many real images are read.
 

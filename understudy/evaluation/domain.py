@@ -8,6 +8,8 @@ import numpy as np
 
 from understudy.functional.intervals import binomial_limits
 
+ENOUGH = 100
+"""Drawn images that mostly suffice to see that a generator does not know the real ones, with ten classes."""
 _FEWEST = 50  # drawn images below which ignorance is not concluded
 _USELESS = 0.15  # of the way from chance to all images recognised
 

@@ -16,16 +16,26 @@ def domain_of(judged: Judgement) -> dict[str, Any]:
     return measure_domain(judged.labels, judged.scores == 1.0)
 
 
-def check_domain(run: Run, judged: Judgement) -> None:
+def is_checked(settings: Settings) -> bool:
+    """Whether a run stops if its generator does not know the images."""
+    return settings.curate.score == "agreement" and settings.curate.stop_at_chance
+
+
+def check_domain(run: Run, judged: Judgement, *, stage: str = "curate") -> None:
     """Check that the generator knows images like these, before more are drawn and every arm is trained.
 
     A classifier that does not know the validation images either cannot tell.
+
+    Args:
+        run: whose settings say whether this :func:`is_checked`.
+        judged: drawn images.
+        stage: that asks, for messages.
 
     Raises:
         InputError: if the drawn images are recognised no better than by chance.
     """
     settings = run.settings
-    if settings.curate.score != "agreement" or not settings.curate.stop_at_chance:
+    if not is_checked(settings):
         return
     found = domain_of(judged)
     accepts_all = judged.threshold <= 0
@@ -34,10 +44,10 @@ def check_domain(run: Run, judged: Judgement) -> None:
     told, unclear = _recognised(found), "to tell whether the generator knows such images"
     of_real = _of_validation_images(run) if len(run.val) else None
     if found["knows"] is None:
-        run.observer.say(f"curate: {told}: too few, or too close to chance, {unclear}")
+        run.observer.say(f"{stage}: {told}: too few, or too close to chance, {unclear}")
     elif of_real is None or of_real["agreement"]["low"] <= found["agreement"]["high"]:
         known = "no" if of_real is None else f"{of_real['agreement']['mean']:.0%} of the"
-        run.observer.say(f"curate: {told} and {known} validation images: it knows too little {unclear}")
+        run.observer.say(f"{stage}: {told} and {known} validation images: it knows too little {unclear}")
     else:
         raise InputError(
             f"the generator {settings.generator.name!r} does not know such images: {told} and "
