@@ -191,6 +191,7 @@ def test_a_pipeline_on_the_hub_is_large_and_what_is_bundled_is_not(name, is_larg
 def test_distilled_weights_draw_without_guidance(name, guidance):
     settings = with_defaults([{"data": {"source": "digits"}, "generator": {"name": name}}])
     assert (settings.draw.guidance_scale, settings.adapt.method) == (guidance, "lora")
+    assert (settings.draw.batch_size, settings.draw.part_size) == (8, 32)
 
 
 @pytest.mark.parametrize(

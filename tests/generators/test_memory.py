@@ -7,6 +7,7 @@ from diffusers.models.attention_processor import SlicedAttnProcessor
 from tiny import plan_rows, save_tiny_sd3, save_tiny_sdxl
 
 from understudy.core.errors import InputError
+from understudy.generators import memory
 from understudy.generators.load import load_generator
 from understudy.generators.settings import GeneratorSettings
 from understudy.generators.stable_diffusion import StableDiffusionGenerator
@@ -38,6 +39,35 @@ def test_images_stay_the_same(option, tiny_generator, tiny_pipeline_folder, trai
     }[option]
     assert np.abs(saving.draw(rows(train)).astype(int) - tiny_generator.draw(rows(train))).max() <= 1
     assert saving.fingerprint == tiny_generator.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("setting", "large", "free", "recomputed"),
+    [
+        (None, True, 23e9, True),
+        (None, True, 25e9, False),
+        (None, False, 1e9, False),
+        (False, True, 1e9, False),
+        (True, False, 80e9, True),
+    ],
+)
+def test_activations_are_recomputed_where_a_large_pipeline_has_little_memory(
+    setting, large, free, recomputed, tiny_pipeline_folder, monkeypatch
+):
+    monkeypatch.setattr(memory, "is_large", lambda name: large)
+    monkeypatch.setattr(memory, "free_host_bytes", lambda: free)
+    generator = StableDiffusionGenerator.load(str(tiny_pipeline_folder), gradient_checkpointing=setting)
+    assert generator.denoiser.is_gradient_checkpointing == recomputed
+
+
+def test_many_pixels_are_decoded_image_by_image(tiny_pipeline_folder, tiny_generator, train, monkeypatch):
+    generator = StableDiffusionGenerator.load(str(tiny_pipeline_folder))
+    generator.draw(rows(train))
+    assert not generator.pipeline.vae.use_slicing
+    monkeypatch.setattr("understudy.generators.diffusers_generator.DECODED_AT_ONCE", 1)
+    drawn = generator.draw(rows(train))
+    assert generator.pipeline.vae.use_slicing
+    assert np.abs(drawn.astype(int) - tiny_generator.draw(rows(train))).max() <= 1
 
 
 def test_a_copied_autoencoder_saves_memory_too(tmp_path):

@@ -20,7 +20,7 @@ from understudy.generators.exemplar_guidance import ExemplarGuidance, guide
 from understudy.generators.fingerprints import Fingerprint
 from understudy.generators.generator import Conditioning, PlanRow, encode_distinct
 from understudy.generators.image_features import ImageFeatures, check_image_encoder
-from understudy.generators.memory import save_memory
+from understudy.generators.memory import DECODED_AT_ONCE, save_memory
 from understudy.generators.pipeline_checks import Layout
 from understudy.generators.pipeline_parts import Parts, load_parts
 from understudy.generators.precision import computing
@@ -68,7 +68,7 @@ class AbstractDiffusersGenerator(ABC):
         self._has_adapter = False
         self._freeze()
         self._fingerprint = Fingerprint(self._networks(), settings)
-        save_memory(self.pipeline, self._vae, self.denoiser, settings)
+        save_memory(self.pipeline, self._vae, self.denoiser, settings, device=str(self.device))
 
     @classmethod
     def _loading(cls, settings: GeneratorSettings) -> dict[str, Any]:
@@ -370,6 +370,8 @@ class AbstractDiffusersGenerator(ABC):
         if any(row.exemplar_weight for row in rows):
             guidance = ExemplarGuidance(self, rows, sources)
             guide(solver, guidance, grid_snr=self._schedule.grid_snr, pack=self._pack, unpack=self._unpack)
+        if len(rows) * self.image_size**2 > DECODED_AT_ONCE:
+            self.pipeline.vae.enable_slicing()
         pipeline = self._assemble(self.from_image if strength < 1 else self.from_text, solver)
         return self._images(pipeline, call)
 

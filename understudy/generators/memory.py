@@ -16,9 +16,17 @@ from accelerate.hooks import remove_hook_from_module
 from diffusers import UNet2DConditionModel
 from torch import nn
 
+from understudy.core.device_memory import free_bytes
 from understudy.core.errors import InputError
+from understudy.core.host_memory import free_host_bytes
+from understudy.generators.pipeline_size import is_large
 from understudy.generators.room import check_device_room, check_room
 from understudy.generators.settings import GeneratorSettings
+
+DECODED_AT_ONCE = 16 * 512**2
+"""Pixels above which images are decoded one by one: layers of the autoencoder would have 2^31 values, more
+than kernels of a GPU can number."""
+_AMPLE = 24e9  # bytes in which a large pipeline keeps the activations of eight images of 512 pixels
 
 
 @final
@@ -124,7 +132,7 @@ def safe_autoencoder(vae: Any, *, may_overflow: bool) -> Any:
     return vae
 
 
-def save_memory(pipeline: Any, vae: Any, denoiser: Any, settings: GeneratorSettings) -> None:
+def save_memory(pipeline: Any, vae: Any, denoiser: Any, settings: GeneratorSettings, *, device: str) -> None:
     """Apply slicing, tiling, gradient checkpointing and compilation.
 
     Args:
@@ -132,6 +140,7 @@ def save_memory(pipeline: Any, vae: Any, denoiser: Any, settings: GeneratorSetti
         vae: its autoencoder or a copy, see :func:`safe_autoencoder`.
         denoiser: its UNet or transformer.
         settings: what to apply.
+        device: torch device of the denoiser.
 
     Raises:
         InputError: if the denoiser cannot slice its attention.
@@ -148,7 +157,7 @@ def save_memory(pipeline: Any, vae: Any, denoiser: Any, settings: GeneratorSetti
             autoencoder.enable_slicing()
         if settings.vae_tiling:
             autoencoder.enable_tiling()
-    if settings.gradient_checkpointing:
+    if _recomputes_activations(settings, device):
         denoiser.enable_gradient_checkpointing()
     if settings.compile:
         # torch keeps compiled code in a temporary folder otherwise, which a restart empties.
@@ -156,3 +165,11 @@ def save_memory(pipeline: Any, vae: Any, denoiser: Any, settings: GeneratorSetti
             "TORCHINDUCTOR_CACHE_DIR", str(Path.home() / ".cache" / "understudy" / "compiled")
         )
         denoiser.compile()  # in place: torch.compile(denoiser) would add a prefix to the names of the weights
+
+
+def _recomputes_activations(settings: GeneratorSettings, device: str) -> bool:
+    """Whether activations are recomputed while adapting; free memory decides where the setting does not."""
+    if settings.gradient_checkpointing is not None:
+        return settings.gradient_checkpointing
+    free = free_bytes(device)
+    return is_large(settings.name) and (free_host_bytes() if free is None else free) < _AMPLE

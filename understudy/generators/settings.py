@@ -91,10 +91,11 @@ class GeneratorSettings(Section):
     little."""
     cpu_offload: bool = setting(False, decides="nothing")
     """Keep encoders and autoencoder in main memory while they are not needed: less GPU memory, more time."""
-    gradient_checkpointing: bool = setting(
-        False, decides="nothing", needs=unless("adapt.method", "none", "neutral-token")
+    gradient_checkpointing: bool | None = setting(
+        None, decides="nothing", needs=unless("adapt.method", "none", "neutral-token")
     )
-    """Recompute activations while adapting: less memory, about a third more time."""
+    """Recompute activations while adapting: less memory, about a third more time. If not set, only for a
+    pipeline of the size of Stable Diffusion on a device with less than 24 GB of free memory."""
     compile: bool = setting(False, decides="pixels")
     """Compile the denoiser with `torch.compile`: starts slowly, then runs faster. Images change slightly.
     On an H100 it paid from about 2,000 images of 512 pixels on: the first batch took 70 to 88 s longer, the
