@@ -22,7 +22,7 @@ PYTEST := $(BIN)/python -m pytest -n auto --dist loadscope
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
-demo: $(INSTALLED)  ## the whole job on 50 real digits, with its report: a few minutes without a GPU
+demo: $(INSTALLED)  ## the whole job on 50 real digits, without a GPU: about 3 minutes on two idle cores, or ten on a busy machine
 	$(BIN)/understudy run digits --shots 5 --preset quick --out demo
 
 smallest: $(INSTALLED)  ## the demo, and the benchmarks with a few steps each

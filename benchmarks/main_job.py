@@ -163,9 +163,9 @@ def _tables(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [
         {
             "title": "Accuracy of `real` in percent on 997 real test images of `digits`, and what other arms "
-            "gain over it in points: mean over runs, each with its own real images, generator and "
-            "classifiers. 95% intervals over runs (Student); for a single run, over test images and "
-            "trainings.",
+            "gain over it in points: mean over runs. Each run has its own real images, generator and "
+            "classifiers. Brackets are 95% intervals: over the runs (Student's), or, for a single run, over "
+            "test images and trainings.",
             "columns": [
                 "real train images",
                 "runs",

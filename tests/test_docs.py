@@ -201,6 +201,10 @@ def test_how_to_pages_are_short(page):
     assert len(page.read_text(encoding="utf-8").splitlines()) < 60
 
 
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 120
+
+
 AUDITED = [ROOT / "docs" / "faithfulness.md", ROOT / "docs" / "limits.md"]
 
 
