@@ -525,6 +525,22 @@ def test_validate_says_what_the_weights_of_a_large_pipeline_take(
     assert "with a warning" not in out
 
 
+def test_weights_that_the_hub_has_sent_are_counted_too(tiny_pipeline_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    settings = build({"data": {"source": "digits"}, "generator": {"name": "org/pipeline"}})
+    assert validating._about_memory(settings) == (
+        "memory: what the weights take is known once the hub has sent them",
+    )
+    kept = tmp_path / "models--org--pipeline"
+    shutil.copytree(tiny_pipeline_folder, kept / "snapshots" / "abc")
+    (kept / "refs").mkdir()
+    (kept / "refs" / "main").write_text("abc")
+    (told,) = validating._about_memory(settings)
+    assert "the weights take 0.0 GB" in told
+    local = build({"data": {"source": "digits"}, "generator": {"name": str(tiny_pipeline_folder)}})
+    assert room.bytes_of_weights(settings.generator) == room.bytes_of_weights(local.generator) > 0
+
+
 def test_a_folder_with_the_name_of_a_kind_of_generator(photographs, tiny_pipeline_folder, understudy):
     shutil.copytree(tiny_pipeline_folder, "stable-diffusion")
     told = refusal(understudy, "validate", photographs, "--generator", "stable-diffusion")

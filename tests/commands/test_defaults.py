@@ -333,6 +333,24 @@ def test_one_line_says_how_a_large_pipeline_is_used(changes, sentence):
     assert about_large_pipelines(build({"data": source})) == ()
 
 
+@pytest.mark.parametrize(
+    ("name", "draw", "adapt", "advice"),
+    [
+        ("org/sd-turbo", {}, {}, "--set draw.sampler=ddim --set draw.steps=4 --set adapt.method=none"),
+        ("org/lcm-dreams", {}, {"method": "none"}, "--set draw.sampler=lcm --set draw.steps=4"),
+        ("org/sd3-turbo", {}, {"method": "none"}, "--set draw.steps=4"),
+        ("org/FLUX.1-schnell", {}, {}, "--set adapt.method=none"),
+        ("org/sd-turbo", {"sampler": "ddim", "steps": 1}, {"method": "none"}, None),
+        ("org/pipeline", {}, {}, None),
+    ],
+)
+def test_distilled_weights_are_warned_of_many_steps_and_of_adaptation(name, draw, adapt, advice):
+    data, generator = {"source": "digits"}, {"name": name}
+    settings = with_defaults([{"data": data, "generator": generator, "draw": draw, "adapt": adapt}])
+    warnings = [told for told in about_large_pipelines(settings) if told.startswith("warning")]
+    assert [told.partition("undoes: ")[2] for told in warnings] == ([] if advice is None else [advice])
+
+
 def test_what_needs_the_defaults_of_a_pipeline_is_accepted():
     """A negative prompt has no effect at guidance 1, the general default."""
     large = {"data": {"source": "digits"}, "generator": {"name": "org/pipeline"}}

@@ -18,6 +18,7 @@ from understudy.data.load import Splits, load_splits
 from understudy.data.settings import CaptionSettings
 from understudy.data.sources.leftovers import LeftOut
 from understudy.evaluation.class_sizes import too_few_test_images
+from understudy.generators.pipeline_kind import files_of
 from understudy.generators.pipeline_size import is_large
 from understudy.generators.room import bytes_of_weights, less_memory
 from understudy.generators.silence import no_progress_bars
@@ -135,8 +136,10 @@ def _about_memory(settings: Settings) -> tuple[str, ...]:
     import torch  # slow to import; commands that only list names do not need it
 
     generator = settings.generator
-    if not is_large(generator.name) or not Path(generator.name).exists():
+    if not is_large(generator.name):
         return ()
+    if files_of(generator.name) is None:
+        return ("memory: what the weights take is known once the hub has sent them",)
     need = bytes_of_weights(generator, on_device=True)
     what = "the weights of the denoiser" if generator.cpu_offload else "the weights"
     told = f"memory: {what} take {need / 1e9:.1f} GB in generator.precision={generator.precision}; "

@@ -58,6 +58,18 @@ def is_flow(name: str) -> bool:
     return bool(_FLOW.match(_last(name))) if kind is None else kind.startswith(_FLOW_CLASSES)
 
 
+def files_of(name: str) -> Path | None:
+    """Where the files of a pipeline lie on this machine; None if they do not.
+
+    Args:
+        name: ``generator.name``: a folder, a file, or a hub name whose files may be in the cache.
+    """
+    if Path(name).exists():
+        return Path(name)
+    index = _cached(name, INDEX)
+    return None if index is None else index.parent
+
+
 def _last(name: str) -> str:
     return Path(name).name.lower()
 

@@ -12,7 +12,7 @@ from understudy.core.errors import InputError
 from understudy.core.host_memory import free_host_bytes
 from understudy.core.weight_files import READ_WEIGHTS, shapes_in, weights_in
 from understudy.generators.foreign import CHECKPOINT_PARTS, DENOISERS, INDEX
-from understudy.generators.pipeline_kind import is_flow, stated
+from understudy.generators.pipeline_kind import files_of, is_flow, stated
 from understudy.generators.settings import GeneratorSettings
 
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -88,13 +88,14 @@ def less_memory(settings: GeneratorSettings, device: str, *, drawing: bool = Fal
 
 
 def bytes_of_weights(settings: GeneratorSettings, *, on_device: bool = False) -> float:
-    """Bytes of memory that the weights of a pipeline take, at least; 0 for a hub name.
+    """Bytes of memory that the weights of a pipeline take, at least; 0 if the hub has not sent them yet.
 
     Args:
         settings: of the generator.
         on_device: count only what stays on the device, which with ``cpu_offload`` is the denoiser.
     """
-    path, only_denoiser = Path(settings.name), on_device and settings.cpu_offload
+    path = files_of(settings.name) or Path(settings.name)
+    only_denoiser = on_device and settings.cpu_offload
     if path.is_file():
         parts = ("UNet",) if only_denoiser else tuple(CHECKPOINT_PARTS)
         numbers = _numbers_in_checkpoint(path, parts)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from understudy.data.captions.captions import caption_sets
 from understudy.data.image_kind import ImageKind, Look, look_at
 from understudy.generators.load import GENERATORS, forget_kept
+from understudy.generators.pipeline_kind import is_distilled, is_flow
 from understudy.generators.pipeline_size import is_large
 from understudy.pipeline.caption_length import about_plain_prompts, fitting_captions
 from understudy.pipeline.class_words import known_words, notes_on_words
@@ -13,6 +16,8 @@ from understudy.pipeline.domain import what_else
 from understudy.pipeline.kept_files import keep_files
 from understudy.pipeline.learning_from_scratch import about_learning_from_scratch
 from understudy.settings import Settings
+
+_MOST_FEW_STEPS = 8  # that distilled weights are made for
 
 
 def load(run: Run) -> None:
@@ -125,4 +130,19 @@ def about_large_pipelines(settings: Settings) -> tuple[str, ...]:
     used = f"adapt.method={adapt.method}"
     if adapt.num_steps and adapt.adapter is None:
         used += f" with adapt.learning_rate={adapt.learning_rate:g} and adapt.batch_size={adapt.batch_size}"
-    return (f"large pipeline: {used}, draw.guidance_scale={draw.guidance_scale:g}",)
+    told = f"large pipeline: {used}, draw.guidance_scale={draw.guidance_scale:g}"
+    return told, *_about_few_steps(settings)
+
+
+def _about_few_steps(settings: Settings) -> tuple[str, ...]:
+    """What distilled weights need besides their defaults, in a warning; empty for others."""
+    name, draw, adapt, given = settings.generator.name, settings.draw, settings.adapt, []
+    if not is_distilled(name):
+        return ()
+    if draw.steps > _MOST_FEW_STEPS:
+        sampler = "flow-euler" if is_flow(name) else "lcm" if "lcm" in Path(name).name.lower() else "ddim"
+        given += [*([] if draw.sampler == sampler else [f"draw.sampler={sampler}"]), "draw.steps=4"]
+    if adapt.num_steps and adapt.adapter is None:
+        given.append("adapt.method=none")
+    why = "the weights were distilled to draw in 1 to 8 steps, which adapting them undoes"
+    return (f"warning: {why}: --set {' --set '.join(given)}",) if given else ()
