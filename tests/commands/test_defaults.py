@@ -32,6 +32,8 @@ def test_photographs_get_another_classifier(photographs):
     settings = with_defaults(_layers(photographs))
     assert {name: getattr(settings.compare, name) for name in wanted} == wanted
     assert settings.adapt.augmentation == "flip-crop"
+    large = with_defaults(_layers(photographs, generator={"name": "org/pipeline"}))
+    assert (large.adapt.augmentation, large.compare.augmentation) == ("flip", "flip-crop")
 
 
 def test_a_generator_from_scratch_draws_photographs_larger(photographs):

@@ -123,6 +123,10 @@ def test_a_generator_of_another_domain_is_told(understudy, tiny_pipeline_folder)
     told = " ".join(out.split())
     assert code == 0
     assert "of 100 drawn images" in told and "It does not know such images; use a pipeline" in told
+    apart = re.search(
+        r"tell drawn from real images with an AUC of (\S+) .* other real images with (\S+) ", told
+    )
+    assert float(apart[1]) > 0.9 > 0.75 > float(apart[2])
 
 
 def test_a_slow_generator_says_how_long_it_takes_before_it_draws(pets, tmp_path, monkeypatch):

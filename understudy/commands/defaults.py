@@ -18,7 +18,8 @@ from understudy.settings import Settings, build
 def defaults_for(source: str | Path | DataSettings, *, generator: str = "mini") -> dict[str, Any]:
     """Settings that suit images and generator better than the general defaults, as a layer for :func:`build`.
 
-    Photographs are mirrored and cropped (``compare.augmentation=flip-crop``, and the same while adapting).
+    Photographs are mirrored and cropped (``compare.augmentation=flip-crop``, and the same while adapting a
+    small generator; a large one sees them mirrored alone, so that each is encoded twice in all).
     If ``understudy[photo]`` is installed, classifiers start from a network that knows photographs, at the
     size of the images. ``class_conditional`` draws them with 64 pixels instead of 32. A pipeline of the size
     of Stable Diffusion is adapted by LoRA, with the learning rate and batch size of Real-Fake, and draws with

@@ -15,6 +15,7 @@ from understudy.data.inspection import Inspected, inspect
 from understudy.data.labelled_set import decode_once
 from understudy.data.load import find_source
 from understudy.data.settings import DataSettings
+from understudy.generators.pipeline_size import is_large
 from understudy.training.photo_network import photo_weights
 
 _SAMPLE = 100  # images that are looked at
@@ -24,13 +25,13 @@ _FROM_SCRATCH = {"resolution": 64, "patch": 4}  # a step takes as long as at 32 
 _SIZES = (96, 128, 160, 192, 224)  # of the classifier's input; EfficientNet-Lite0 was trained at 224
 
 IMAGE_DEFAULTS: dict[str, dict[str, tuple[object, ...]]] = {
-    "adapt": {"augmentation": ("flip-crop",)},
+    "adapt": {"augmentation": ("flip-crop", "flip")},
     "compare": {"augmentation": ("flip-crop",), "backbone": ("photo",), "resolution": _SIZES},
     "generator": {name: (value,) for name, value in _FROM_SCRATCH.items()},
 }
 """By section and setting, the values that are defaults for some images."""
 IMAGE_REASONS = {
-    "adapt.augmentation": "photographs: mirroring and moving them is safe",
+    "adapt.augmentation": "photographs: mirroring is safe; so is moving, but it slows large pipelines",
     "compare.augmentation": "photographs: mirroring and moving them is safe",
     "compare.backbone": "a network that knows photographs (ImageNet)",
     "compare.resolution": "the size of that network nearest to the images",
@@ -43,9 +44,10 @@ IMAGE_REASONS = {
 def image_defaults(data: DataSettings, *, generator: str = "mini") -> dict[str, Any]:
     """Settings that suit the images, as a layer for :func:`build`.
 
-    Photographs are mirrored and cropped. If ``understudy[photo]`` is installed, classifiers start from a
-    network that knows photographs, at the size of the images. ``class_conditional`` draws 64 pixels if at
-    least half of the images have as many. Nothing for characters, and if no image can be read.
+    Photographs are mirrored and cropped, but only mirrored while a large pipeline is adapted, which then
+    encodes each of them twice and not at every step. If ``understudy[photo]`` is installed, classifiers start
+    from a network that knows photographs, at the size of the images. ``class_conditional`` draws 64 pixels if
+    at least half of the images have as many. Nothing for characters, and if no image can be read.
     """
     images = _first_images(data)
     if not images or image_kind(images) == "characters":
@@ -56,7 +58,8 @@ def image_defaults(data: DataSettings, *, generator: str = "mini") -> dict[str, 
         compare |= {"backbone": "photo", "resolution": min(_SIZES, key=lambda size: abs(size - side))}
     is_larger = generator == "class_conditional" and side >= _FROM_SCRATCH["resolution"]
     drawn = {"generator": dict(_FROM_SCRATCH)} if is_larger else {}
-    return {"adapt": {"augmentation": "flip-crop"}, "compare": compare, **drawn}
+    adapt = {"augmentation": "flip" if is_large(generator) else "flip-crop"}
+    return {"adapt": adapt, "compare": compare, **drawn}
 
 
 def _first_images(data: DataSettings) -> list[Image.Image]:

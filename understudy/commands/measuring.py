@@ -139,19 +139,10 @@ def draw_a_few(
         tokens=settings.adapt.tokens(train.num_classes),
         precision=drawing_precision(draw.precision, settings.generator, device),
     )
-    none, available = np.zeros(train.num_classes, dtype=np.int64), generator.available(train.class_names)
-    wanted = _first_classes(train.num_classes, images, available)
-    planner.check(none, wanted)
-    rows, start = list(planner.rows(none, wanted)), time.monotonic()
-    # does not count as drawing: the first call includes set-up
-    MicroBatch(1, work="drawing").fit(partial(draw_rows, generator, rows[:1], train=train))
-    one = time.monotonic() - start
-    most = _drawn_in(seconds, one, len(rows), train.num_classes, images)
-    if most < len(rows):
-        rows = list(planner.rows(none, _first_classes(train.num_classes, most, available)))
-    if observer is not None and seconds is None and len(rows) * one > _PATIENCE:
-        takes = rough_duration(len(rows) * one)
-        observer.say(f"drawing {len(rows)} images takes about {takes}: --images N draws N")
+    rows, takes = _rows_to_draw(planner, images, seconds)
+    if observer is not None and seconds is None and takes > _PATIENCE:
+        told = f"drawing {len(rows)} images takes about {rough_duration(takes)}"
+        observer.say(f"{told}: --images N draws N")
     at_once = MicroBatch(draw.batch_size, work="drawing")
     timed = partial(_timed_drawing, generator, train=train)
     drawn = [at_once.fit(partial(timed, batch)) for batch in batches(rows, draw.batch_size)]
@@ -168,13 +159,23 @@ def draw_a_few(
     )
 
 
-def _drawn_in(seconds: float | None, one: float, number: int, num_classes: int, images: int | None) -> int:
-    """How many of ``number`` images to draw if one takes ``one`` seconds."""
+def _rows_to_draw(planner: Planner, images: int | None, seconds: float | None) -> tuple[list[PlanRow], float]:
+    """The images to draw, fewer if the generator is slow, and the seconds that they will take."""
+    train, generator = planner.train, planner.generator
+    none, available = np.zeros(train.num_classes, dtype=np.int64), generator.available(train.class_names)
+    wanted = _first_classes(train.num_classes, images, available)
+    planner.check(none, wanted)
+    rows, start = list(planner.rows(none, wanted)), time.monotonic()
+    # does not count as drawing: the first call includes set-up
+    MicroBatch(1, work="drawing").fit(partial(draw_rows, generator, rows[:1], train=train))
+    one, most = time.monotonic() - start, len(rows)
     if seconds is not None:
-        return min(number, max(1, int(seconds / one)))
-    if images is None and number * one > _PATIENCE:
-        return min(number, min(num_classes, MOST_CLASSES) * MOST_PER_CLASS)
-    return number
+        most = max(1, int(seconds / one))
+    elif images is None and len(rows) * one > _PATIENCE:
+        most = min(train.num_classes, MOST_CLASSES) * MOST_PER_CLASS
+    if most < len(rows):
+        rows = list(planner.rows(none, _first_classes(train.num_classes, most, available)))
+    return rows, len(rows) * one
 
 
 def _timed_drawing(

@@ -9,6 +9,7 @@ import numpy as np
 from understudy.data.contact_sheet import MOST_PER_CLASS
 from understudy.data.labelled_set import LabelledSet
 from understudy.evaluation.domain import measure_domain
+from understudy.evaluation.plain_separability import plain_separability
 from understudy.functional.allocation import first_of_each_class
 from understudy.functional.distances import nearest_neighbours
 from understudy.pipeline.domain import what_else
@@ -25,14 +26,15 @@ def recognised(
 ) -> tuple[float, str]:
     """The share of drawn images that look like their class to the network that arms start from, in words too.
 
-    It is 1 without such a network, and for a generator that has learned nothing yet.
+    It is 1 without such a network, and for a generator that has learned nothing yet. The words also say
+    whether plain statistics tell drawn from real images.
     """
     has_adapter = settings.adapt.adapter is not None
     if settings.generator.name == "class_conditional" and not has_adapter:
         return 1.0, "the generator 'class_conditional' has learned nothing yet, so it draws noise here"
-    backbone = pretrained_classifier(settings.compare)
+    backbone, apart = pretrained_classifier(settings.compare), _told_apart(train, val, drawn)
     if backbone is None:
-        return 1.0, ""
+        return 1.0, apart
     backbone.model.to(device)
     network = TrainedClassifier(backbone, train.class_names, device)
     found = _near_their_class(network, train, drawn)
@@ -49,7 +51,19 @@ def recognised(
     if found["knows"] is False:
         unless = "unless adaptation changes this, " if is_adapted else ""
         told = f"{told}. It does not know such images; {unless}{what_else(settings)}"
-    return limits["mean"], told
+    return limits["mean"], f"{told}. {apart}".removesuffix(". ")
+
+
+def _told_apart(train: LabelledSet, val: LabelledSet, drawn: LabelledSet) -> str:
+    """How well colour and gradient alone tell drawn from real images; empty if the images are too few."""
+    found = plain_separability(train, val, drawn, seed=0)
+    if found is None:
+        return ""
+    areas = {name: "{mean:.2f} [{low:.2f}, {high:.2f}]".format(**found[name]) for name in ("value", "floor")}
+    return (
+        f"Plain statistics of colour and gradient tell drawn from real images with an AUC of {areas['value']}"
+        f", and other real images with {areas['floor']} (0.5: not at all)"
+    )
 
 
 def _near_their_class(network: TrainedClassifier, train: LabelledSet, data: LabelledSet) -> dict[str, Any]:
