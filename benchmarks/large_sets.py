@@ -31,7 +31,7 @@ from PIL import Image
 from scipy.ndimage import zoom
 
 from benchmarks.claims import Claim, repeated
-from understudy.commands.measuring import draw_a_few
+from understudy.commands.few_images import draw_a_few
 from understudy.core.host_memory import ImageMemory
 from understudy.core.threads import use_threads
 from understudy.data.copy_search import through_index

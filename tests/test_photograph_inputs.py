@@ -21,7 +21,7 @@ from tiny import save_tiny_pipeline, save_tiny_sdxl
 from tiny_job import OPTIONS, tiny_settings
 
 from understudy.commands import validate as validating
-from understudy.commands.measuring import draw_a_few
+from understudy.commands.few_images import draw_a_few
 from understudy.core.errors import InputError
 from understudy.generators import pipeline_size, room
 from understudy.generators.load import load_generator
@@ -445,7 +445,7 @@ def preview(photographs, tiny_pipeline_folder, monkeypatch):
             generator.denoiser.register_forward_pre_hook(lambda _, given: before(given[0]))
             return generator
 
-        monkeypatch.setattr("understudy.commands.measuring.load_generator", load)
+        monkeypatch.setattr("understudy.commands.few_images.load_generator", load)
         settings = tiny_settings(photographs, tiny_pipeline_folder, **sections)
         return draw_a_few(settings, device="cpu", images=4)
 

@@ -102,11 +102,28 @@ def test_without_the_package_photographs_are_mirrored(photographs, monkeypatch):
 )
 def test_one_line_says_how_classifiers_learn(compare, sentence, photographs):
     settings = with_defaults(_layers(photographs, compare=compare))
-    told, warning = about_photographs("photographs", settings)
+    told, warning = about_photographs("photographs", settings, ["glass", "cardboard"])
     assert sentence in told
     assert warning.startswith("warning: 'mini' has seen only printed characters")
     assert ("pip install 'understudy[photo]'" in told) == ("mini" in told)
-    assert about_photographs("characters", settings) == ()
+    assert about_photographs("characters", settings, ["glass"]) == ()
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (
+            ["glass", "cardboard", "shoe"],
+            "'photo' knows ImageNet, which has classes named like glass, shoe: there",
+        ),
+        (["cardboard"], None),
+    ],
+)
+def test_classes_that_the_backbone_knows_are_named(names, told, photographs):
+    line, *_ = about_photographs("photographs", with_defaults(_layers(photographs)), names)
+    assert ("ImageNet" in line) == (told is not None) and (told or "") in line
+    scratch = with_defaults(_layers(photographs, compare={"backbone": "resnet10t", "pretrained": False}))
+    assert "ImageNet" not in about_photographs("photographs", scratch, names)[0]
 
 
 @pytest.mark.parametrize("source", ["nowhere", ".", "org/name"])

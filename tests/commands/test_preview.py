@@ -9,7 +9,7 @@ from PIL import Image
 from tiny import two_classes
 from tiny_job import OPTIONS, SECTIONS, Listener, tree, write_pets
 
-from understudy.commands.measuring import draw_a_few
+from understudy.commands.few_images import draw_a_few
 from understudy.settings import build
 
 pytestmark = pytest.mark.slow  # whole jobs
@@ -130,7 +130,7 @@ def test_a_generator_of_another_domain_is_told(understudy, tiny_pipeline_folder)
 
 
 def test_a_slow_generator_says_how_long_it_takes_before_it_draws(pets, tmp_path, monkeypatch):
-    monkeypatch.setattr("understudy.commands.measuring._PATIENCE", 0.0)
+    monkeypatch.setattr("understudy.commands.few_images._PATIENCE", 0.0)
     settings = build(SECTIONS, {"data": {"source": str(pets)}, "generator": {"name": "mini"}})
     told = Listener()
     few = draw_a_few(settings, device="cpu", observer=told)

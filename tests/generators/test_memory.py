@@ -64,7 +64,7 @@ def test_many_pixels_are_decoded_image_by_image(tiny_pipeline_folder, tiny_gener
     generator = StableDiffusionGenerator.load(str(tiny_pipeline_folder))
     generator.draw(rows(train))
     assert not generator.pipeline.vae.use_slicing
-    monkeypatch.setattr("understudy.generators.diffusers_generator.DECODED_AT_ONCE", 1)
+    monkeypatch.setattr("understudy.generators.diffusers_generator._DECODED_AT_ONCE", 1)
     drawn = generator.draw(rows(train))
     assert generator.pipeline.vae.use_slicing
     assert np.abs(drawn.astype(int) - tiny_generator.draw(rows(train))).max() <= 1

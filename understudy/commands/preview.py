@@ -9,7 +9,8 @@ from typing import final
 from PIL.PngImagePlugin import PngInfo
 
 from understudy.commands.cost import Estimate
-from understudy.commands.measuring import draw_a_few, measure
+from understudy.commands.few_images import draw_a_few
+from understudy.commands.measuring import measure
 from understudy.commands.room_for_run import what_does_not_fit
 from understudy.commands.time_limit import plan_run
 from understudy.commands.time_plan import TimeLimit
@@ -59,7 +60,7 @@ def preview(
         settings: of the run to come.
         to: picture to write: a column for each of at most 40 classes, real images above synthetic ones.
         device: torch device.
-        images: how many to draw, as for :func:`understudy.commands.measuring.draw_a_few`.
+        images: how many to draw, as for :func:`understudy.commands.few_images.draw_a_few`.
         limit: time that the run may take; the estimate is then for what a run would do in it.
         observer: shows a bar while many real images are read.
 

@@ -9,7 +9,8 @@ from typing import final
 
 from understudy.commands.chosen import torch_device
 from understudy.commands.defaults import begun_settings
-from understudy.commands.measuring import Measured, draw_a_few, measure
+from understudy.commands.few_images import draw_a_few
+from understudy.commands.measuring import Measured, measure
 from understudy.commands.time_plan import TimeLimit, cuts_between, plan_within, with_sizes_of
 from understudy.core.device_memory import release
 from understudy.core.durations import short_duration

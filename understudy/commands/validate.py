@@ -113,7 +113,7 @@ def validate(settings: Settings, *, device: str = "cpu", observer: Observer | No
     look = look_at(splits.train)
     notes = (
         *splits.notes,
-        *about_photographs(look.kind, settings),
+        *about_photographs(look.kind, settings, splits.prompt_names),
         *about_grey_and_small(look, settings),
         *about_learning_from_scratch(look, settings),
         *about_large_pipelines(settings),

@@ -1,7 +1,7 @@
-"""Test sets with classes of ImageNet-1K: which class of a run their folders stand for.
+"""Classes of ImageNet-1K: which of a run's have their words, and which the folders of test sets stand for.
 
-Their folders are named by WordNet id, such as ``n01440764``, or by the number of the class in ImageNet-1K.
-Order and words of the classes are those of ``timm.data.ImageNetInfo``.
+Folders of test sets are named by WordNet id, such as ``n01440764``, or by the number of the class. Order and
+words of the classes are those of ``timm.data.ImageNetInfo``.
 """
 
 from __future__ import annotations
@@ -36,6 +36,32 @@ def _ids_by_word() -> Mapping[str, tuple[str, ...]]:
         for word in words:
             found.setdefault(word.casefold(), {})[identity] = None
     return {word: tuple(ids) for word, ids in found.items()}
+
+
+def similarly_named(names: Sequence[str]) -> dict[str, str]:
+    """Classes of ImageNet whose words are those of a class, or end with them, by the name of the class.
+
+    A network that knows ImageNet has seen images like those of such a class. Nothing is found for a word
+    above those of ImageNet, such as *animal*, so that a class that is missing here may have been seen too.
+
+    Args:
+        names: words of the classes, as in prompts.
+
+    Example:
+        >>> similarly_named(["bottle", "Goldfish", "digit 3"])
+        {'bottle': 'beer bottle, pill bottle, pop bottle, water bottle, wine bottle', 'Goldfish': 'goldfish'}
+    """
+    found = {}
+    for name in names:
+        word = name.casefold()
+        alike = {
+            words[0]: None
+            for words in _words_by_id().values()
+            if any(each.casefold() == word or each.casefold().endswith(f" {word}") for each in words)
+        }
+        if alike:
+            found[name] = ", ".join(alike)
+    return found
 
 
 @cache

@@ -20,7 +20,7 @@ from understudy.generators.exemplar_guidance import ExemplarGuidance, guide
 from understudy.generators.fingerprints import Fingerprint
 from understudy.generators.generator import Conditioning, PlanRow, encode_distinct
 from understudy.generators.image_features import ImageFeatures, check_image_encoder
-from understudy.generators.memory import DECODED_AT_ONCE, save_memory
+from understudy.generators.memory import save_memory
 from understudy.generators.pipeline_checks import Layout
 from understudy.generators.pipeline_parts import Parts, load_parts
 from understudy.generators.precision import computing
@@ -31,6 +31,7 @@ from understudy.generators.sources import noise_of, shared_by, source_pixels
 from understudy.generators.token_limits import check_lengths
 
 _WEIGHT_METHODS = ("lora", "full")  # the other methods learn tokens
+_DECODED_AT_ONCE = 16 * 512**2  # pixels
 
 
 class AbstractDiffusersGenerator(ABC):
@@ -370,7 +371,9 @@ class AbstractDiffusersGenerator(ABC):
         if any(row.exemplar_weight for row in rows):
             guidance = ExemplarGuidance(self, rows, sources)
             guide(solver, guidance, grid_snr=self._schedule.grid_snr, pack=self._pack, unpack=self._unpack)
-        if len(rows) * self.image_size**2 > DECODED_AT_ONCE:
+        if (
+            len(rows) * self.image_size**2 > _DECODED_AT_ONCE
+        ):  # layers would have 2^31 values, too many for a GPU
             self.pipeline.vae.enable_slicing()
         pipeline = self._assemble(self.from_image if strength < 1 else self.from_text, solver)
         return self._images(pipeline, call)

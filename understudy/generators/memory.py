@@ -23,9 +23,6 @@ from understudy.generators.pipeline_size import is_large
 from understudy.generators.room import check_device_room, check_room
 from understudy.generators.settings import GeneratorSettings
 
-DECODED_AT_ONCE = 16 * 512**2
-"""Pixels above which images are decoded one by one: layers of the autoencoder would have 2^31 values, more
-than kernels of a GPU can number."""
 _AMPLE = 24e9  # bytes in which a large pipeline keeps the activations of eight images of 512 pixels
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from understudy.core.listing import listed
 from understudy.data.captions.captions import caption_sets
 from understudy.data.image_kind import ImageKind, Look, look_at
+from understudy.evaluation.imagenet import similarly_named
 from understudy.generators.load import GENERATORS, forget_kept
 from understudy.generators.pipeline_kind import is_distilled, is_flow
 from understudy.generators.pipeline_size import is_large
@@ -55,7 +58,7 @@ def load(run: Run) -> None:
             "known_words": words,
             "notes": [
                 *splits.notes,
-                *about_photographs(look.kind, run.settings),
+                *about_photographs(look.kind, run.settings, splits.prompt_names),
                 *about_grey_and_small(look, run.settings),
                 *about_learning_from_scratch(look, run.settings),
                 *about_large_pipelines(run.settings),
@@ -77,7 +80,7 @@ def load(run: Run) -> None:
     run.observer.say(f"load: {counts} of {len(record['classes'])} classes")
 
 
-def about_photographs(kind: ImageKind, settings: Settings) -> tuple[str, ...]:
+def about_photographs(kind: ImageKind, settings: Settings, prompt_names: Sequence[str]) -> tuple[str, ...]:
     """How classifiers learn from photographs, and a warning if the generator knows none; empty otherwise."""
     if kind == "characters":
         return ()
@@ -89,6 +92,10 @@ def about_photographs(kind: ImageKind, settings: Settings) -> tuple[str, ...]:
         told += f"; the generator is adapted with adapt.augmentation={settings.adapt.augmentation}"
     if compare.backbone == "mini" and compare.pretrained:
         told += "; the backbone knows only printed letters, pip install 'understudy[photo]' brings another"
+    known = [*similarly_named(prompt_names)] if compare.backbone == "photo" and compare.pretrained else []
+    if known:
+        told += f"; 'photo' knows ImageNet, which has classes named like {listed(known)}: there, synthetic "
+        told += "images have less to add"
     if settings.generator.name != "mini":
         return (told,)
     return told, f"warning: 'mini' has seen only printed characters, not such images: {what_else(settings)}"
