@@ -1,7 +1,7 @@
 """What executors cost and save: trainings, drawing, killed actors, runs of a study; ratios side by side.
 
 ``python -m benchmarks.growth`` needs two idle cores for about two hours, and the extra ``ray``;
-``--only PART`` does one part, and the others stay in the result file. Every ratio compares both ways of
+``--only PART ...`` does some parts, and the others stay in the result file. Every ratio compares both ways of
 working in turn.
 
 - ``trainings``: the twelve trainings of the quick demo, in two processes against one after the other with two
@@ -13,7 +13,7 @@ working in turn.
   this process draws; every attempt at a part of the plan leaves a mark, so that those drawn again
   are counted;
 - ``study``: six runs, two at a time on Ray against one after the other;
-- ``index``, ``training``, ``plan`` and ``preview``: sets that do not fit into memory
+- ``index``, ``training``, ``plan``, ``preview`` and ``copies``: sets that do not fit into memory
   (:mod:`benchmarks.large_sets`).
 """
 
@@ -257,10 +257,10 @@ PARTS: dict[str, Callable[[Path, bool], list[dict[str, Any]]]] = {
 """Each part measures one kind of work."""
 
 
-def main(out: Path, runs: Path, smoke: bool, only: str | None = None) -> None:
+def main(out: Path, runs: Path, smoke: bool, only: Sequence[str] | None = None) -> None:
     """Do the parts, then write rows and claims; parts that are not done again keep their rows."""
     rows = json.loads(out.read_text(encoding="utf-8"))["rows"] if out.exists() else []
-    for part in PARTS if only is None else (only,):
+    for part in PARTS if only is None else only:
         rows = [row for row in rows if row["part"] != part] + PARTS[part](runs, smoke)
         settings = {"all parts": {"command": ["python", "-m", "benchmarks.growth"]}}
         write(out, settings=settings, rows=rows, claims=[] if smoke else _claims(rows))
