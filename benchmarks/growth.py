@@ -1,6 +1,6 @@
 """What executors cost and save: trainings, drawing, killed actors, runs of a study; ratios side by side.
 
-``python -m benchmarks.growth`` needs two idle cores for about two hours, and the extra ``ray``;
+``python -m benchmarks.growth`` needs two idle cores for about four hours, and the extra ``ray``;
 ``--only PART ...`` does some parts, and the others stay in the result file. Every ratio compares both ways of
 working in turn.
 
