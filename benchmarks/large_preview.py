@@ -90,8 +90,9 @@ def _command(*words: str) -> tuple[Splits, dict[str, Any]]:
             if end.code:
                 raise RuntimeError(f"preview ended with {end.code}") from end
     rest = time.monotonic() - start - reading
-    lines = [line.strip() for line in told.getvalue().splitlines()]
-    return kept[0], {"reading": reading, "rest": rest, "told": [line for line in lines if line]}
+    lines = [line.strip(" │┃") for line in told.getvalue().splitlines()]
+    said = [line for line in lines if any(map(str.isalnum, line))]  # without the borders of the table
+    return kept[0], {"reading": reading, "rest": rest, "told": said}
 
 
 def _from_stated_pace(settings: Settings, splits: Splits) -> dict[str, Any]:
