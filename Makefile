@@ -12,6 +12,8 @@ SMALLEST := main_job real_fake bridged_transfer style_inversion natural_images c
 	content_gap_class_conditional controls proof other_writers changed_copies matching shadow_ensembles \
 	longer_trainings demo_runs photographs photograph_steps matching_studies domain_check photo_network \
 	other_looks
+# Parts of the benchmark of growth that start few processes, and need no Ray.
+GROWTH := plan copies preview
 # Compiled files are kept, although images for containers often say otherwise: each process would compile
 # the package again, and each worker all tests.
 export PYTHONDONTWRITEBYTECODE :=
@@ -32,6 +34,7 @@ smallest: $(INSTALLED)  ## the demo, and the benchmarks with a few steps each
 	$(BIN)/python -m benchmarks.check_results build/smallest/run/results.json
 	{ for name in $(SMALLEST); do \
 		echo "benchmarks.$$name --smoke --out build/smallest/$$name.json --runs build/smallest/$$name"; done; \
+		echo "benchmarks.growth --smoke --only $(GROWTH) --out build/smallest/growth.json --runs build/smallest/growth"; \
 		echo "benchmarks.speed --smoke --only imports --out build/smallest/speed.json"; \
 		echo "benchmarks.speed_gpu --smoke --out build/smallest/speed_gpu.json"; } \
 		| OMP_NUM_THREADS=1 xargs -P 2 -L 1 $(BIN)/python -m

@@ -175,7 +175,7 @@ def command_line(name: str, run: Callable[..., None], *, doc: str, parts: Sequen
     Args:
         name: of its module.
         run: takes the result file, the folder for the runs, whether it is a smoke test and, if there are
-            parts, ``only``: the part that was asked for, or None.
+            parts, ``only``: the parts that were asked for, or None.
         doc: its description.
         parts: names of parts that can be done alone.
     """
@@ -199,7 +199,8 @@ def command_line(name: str, run: Callable[..., None], *, doc: str, parts: Sequen
         help="a few steps of everything, to check that it works; the numbers mean nothing",
     )
     if parts:
-        parser.add_argument("--only", choices=parts, help="do this part; finished ones stay in the result")
+        told = "do these parts; finished ones stay in the result"
+        parser.add_argument("--only", choices=parts, nargs="+", help=told)
     arguments = parser.parse_args()
     runs = arguments.runs / "smoke" if arguments.smoke else arguments.runs
     run(arguments.out, runs, arguments.smoke, **({"only": arguments.only} if parts else {}))

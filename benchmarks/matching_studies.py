@@ -205,7 +205,7 @@ _SMOKE_CASES = (*CASES[:2], CASES[-6], *CASES[-3:])  # one of each study
 STUDIES = tuple(dict.fromkeys(drawn.study for case in CASES for drawn in case.sets))
 
 
-def main(out: Path, runs: Path, smoke: bool, only: str | None = None) -> None:
+def main(out: Path, runs: Path, smoke: bool, only: Sequence[str] | None = None) -> None:
     """Do every unfinished case, then write rows, tables and claims of the studies that are complete."""
     cases, seeds = (_SMOKE_CASES, SEEDS[:1]) if smoke else (CASES, SEEDS)
     jobs = [(case, seed, runs, smoke) for case in cases for seed in seeds]
@@ -213,7 +213,7 @@ def main(out: Path, runs: Path, smoke: bool, only: str | None = None) -> None:
         jobs = [
             job
             for job in jobs
-            if only in {drawn.study for drawn in job[0].sets} or _record(*job[:3]).exists()
+            if not {drawn.study for drawn in job[0].sets}.isdisjoint(only) or _record(*job[:3]).exists()
         ]
     with multiprocessing.get_context("spawn").Pool(_PROCESSES) as pool:
         rows = [row for done in pool.starmap(_rows, jobs, chunksize=1) for row in done]

@@ -53,6 +53,14 @@ def stable_diffusion(
     settings = GeneratorSettings(precision=cast("Any", precision), compile=compiled)
     if is_tiny:
         return cast("StableDiffusionGenerator", load_generator(settings, device=device))
+    pipeline = stable_diffusion_pipeline(device, precision=precision)
+    size = image_size_of(pipeline, StableDiffusionGenerator.layout, settings)
+    parts = Parts(pipeline=pipeline, vae=pipeline.vae, image_size=size, features=None, offload=None)
+    return StableDiffusionGenerator(parts, settings)
+
+
+def stable_diffusion_pipeline(device: str, *, precision: str) -> Any:
+    """The pipeline of :func:`stable_diffusion`, with random weights."""
     tokenizer = train_tokenizer(["a photo of a cat", "a photo of a dog"], num_merges=8)
     tokenizer.model_max_length = _TEXT["max_position_embeddings"]
     config = CLIPTextConfig(
@@ -68,7 +76,7 @@ def stable_diffusion(
     scheduler = DDPMScheduler(
         beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, steps_offset=1
     )
-    pipeline: Any = StableDiffusionPipeline(
+    return StableDiffusionPipeline(
         vae=vae,
         text_encoder=encoder,
         tokenizer=tokenizer,
@@ -78,9 +86,6 @@ def stable_diffusion(
         feature_extractor=None,
         requires_safety_checker=False,
     ).to(device, getattr(torch, precision))
-    size = image_size_of(pipeline, StableDiffusionGenerator.layout, settings)
-    parts = Parts(pipeline=pipeline, vae=pipeline.vae, image_size=size, features=None, offload=None)
-    return StableDiffusionGenerator(parts, settings)
 
 
 def few_images(count: int, *, split: Any, size: int) -> LabelledSet:
