@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -186,9 +187,20 @@ def copy_gallery(app: Sphinx, problem: Exception | None) -> None:
         shutil.copytree(reports, Path(app.outdir) / "gallery", dirs_exist_ok=True)
 
 
+def name_toggles(app: Sphinx, problem: Exception | None) -> None:
+    """Buttons that unfold a section of the navigation get a name, which the theme leaves out."""
+    unnamed = re.compile(r"(<a [^>]*>([^<]*)</a><details[^>]*><summary)>")
+    for page in Path(app.outdir).rglob("*.html") if problem is None else ():
+        text = page.read_text(encoding="utf-8")
+        named = unnamed.sub(r'\1 aria-label="Pages of \2">', text)
+        if named != text:
+            page.write_text(named, encoding="utf-8")
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """What Sphinx calls."""
     app.connect("source-read", add_to_page)
     app.add_transform(LinksToRepository)
+    app.connect("build-finished", name_toggles)
     app.connect("build-finished", copy_gallery)
     return {"parallel_read_safe": True}

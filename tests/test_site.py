@@ -12,11 +12,25 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 from chromium import LOOKS, browse, needs_chromium, violations
+from paper import GOOD, on_paper
 
 import understudy
 
 ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.slow
+KINDS = [
+    "index",
+    "settings",
+    "reference/python",
+    "tutorials/first_steps",
+    "how_to/track_a_run",
+    "methods/content_gap",
+    "results/proof",
+    "decisions/0001-dependencies",
+    "gallery",
+    "demo",
+]
+"""Pages of different content: prose, code, wide tables, formulas, figures, pictures in HTML."""
 
 
 def build(docs, to, **environment):
@@ -121,9 +135,22 @@ def test_headings_are_in_order(pages):
     assert wrong == {}
 
 
+def test_heads_of_columns_and_buttons_of_the_navigation_have_names(pages):
+    """axe sees a few pages, this sees all."""
+    nameless = re.compile(r"<th\b[^>]*>\s*(<p>\s*</p>)?\s*</th>|<summary><span")
+    assert [path.name for path in pages if nameless.search(path.read_text(encoding="utf-8"))] == []
+
+
 def test_the_reference_has_every_public_name(pages, site):
     anchors = pages[site / "reference" / "python.html"].anchors
     assert {f"understudy.{name}" for name in understudy.__all__} <= anchors
+
+
+def test_every_entry_of_the_reference_says_something(site):
+    text = (site / "reference" / "python.html").read_text(encoding="utf-8")
+    entries = dict(re.findall(r'<dt class="sig\b[^>]* id="([\w.]+)">.*?</dt>\s*<dd>(<p>.)?', text, re.DOTALL))
+    assert {f"understudy.{name}" for name in understudy.__all__} < entries.keys()
+    assert [name for name, begins in entries.items() if not begins] == []
 
 
 @pytest.mark.browser
@@ -136,13 +163,20 @@ def test_search_works_in_a_file_without_a_server(site):
 @pytest.mark.browser
 @needs_chromium
 @pytest.mark.parametrize("look", LOOKS)
-@pytest.mark.parametrize("name", ["index", "settings", "reference/python", "tutorials/first_steps", "search"])
+@pytest.mark.parametrize("name", [*KINDS, "search"])
 def test_no_rule_of_accessibility_is_broken(site, name, look):
     page = site / f"{name}.html"
     copy = page.with_name("copy.html")  # with the place where scripts for a page are put
     policy = '<head><meta http-equiv="Content-Security-Policy" content="">'
     copy.write_text(page.read_text(encoding="utf-8").replace("<head>", policy, 1), encoding="utf-8")
     assert violations(copy, *LOOKS[look]) == []
+
+
+@pytest.mark.browser
+@needs_chromium
+@pytest.mark.parametrize("name", KINDS)
+def test_nothing_is_cut_or_pale_on_paper(site, name):
+    assert on_paper(site / f"{name}.html") == GOOD
 
 
 FAULTS = {

@@ -94,6 +94,20 @@ def test_sets_with_fewer_images_than_a_preview_shows_are_drawn_from(pets, tmp_pa
     assert [drawn("dogs.parquet", images) for images in (None, 1)] == [[0, 2], [0, 1]]
 
 
+@pytest.mark.parametrize(("share", "refills"), [(0.5, 6), (1.0, 0)])
+def test_images_that_will_be_rejected_are_drawn_again_in_the_estimate(
+    share, refills, understudy, tiny_pipeline_folder, monkeypatch
+):
+    """Half of the first six are missing, so six more are drawn."""
+    monkeypatch.setattr("understudy.commands.measuring.recognised", lambda *_, **__: (share, ""))
+    write_pets("pets")
+    words = ("preview", "pets", "--to", "sheet.png", "--images", 1, "--generator", tiny_pipeline_folder)
+    code, out, _ = understudy(*words, *OPTIONS)
+    assert code == 0
+    found = re.search(r"with (\d+) images in place of rejected ones", out)
+    assert (int(found[1]) if found else 0) == refills
+
+
 def test_no_images_are_refused(understudy, tiny_pipeline_folder):
     write_pets("pets")
     code, _, err = understudy("preview", "pets", "--images", 0, "--generator", tiny_pipeline_folder, *OPTIONS)

@@ -10,7 +10,9 @@ import signal
 import socket
 import subprocess
 import sys
+import webbrowser
 from pathlib import Path
+from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 import pytest
@@ -435,6 +437,21 @@ def test_a_missing_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r'starlette and uvicorn: pip install "understudy\[watch\]"'):
         watch(tmp_path)
+
+
+@pytest.mark.parametrize("options", [(), ("--open",)])
+def test_a_browser_shows_the_page_where_that_is_asked_for(options, understudy, tmp_path, monkeypatch):
+    shown = []
+
+    def show(address):
+        with socket.create_connection(("127.0.0.1", urlsplit(address).port), timeout=5):  # it may be loaded
+            shown.append(address)
+
+    monkeypatch.setattr(webbrowser, "open", show)
+    monkeypatch.setattr("understudy.commands.watch.serve", lambda *_, started: started())
+    code, out, err = understudy("watch", tmp_path, *options)
+    assert (code, err) == (0, "")
+    assert shown == re.findall(r"http://127\.0\.0\.1:\d+/", out) * len(options)
 
 
 @pytest.mark.slow

@@ -40,6 +40,7 @@ def test_all_files_arrive(
         assert upload(folder, "me/pets", kind=kind, public=public) == f"{there.address}/{page}"  # type: ignore[arg-type]
         repository = there.repositories[f"{kind}s/me/pets"]
         assert (repository.files, repository.private) == (contents(folder), not public)
+        assert repository.large == {"data/a.bin"}
 
 
 def test_an_interrupted_upload_goes_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,6 +54,43 @@ def test_an_interrupted_upload_goes_on(folder: Path, monkeypatch: pytest.MonkeyP
         repository.files |= {".gitattributes": b"*.bin lfs\n", "data/a.bin": bytes(range(256))}
         upload(folder, "me/pets", kind="model", public=False)
         assert {".gitattributes": b"*.bin lfs\n"} | contents(folder) == repository.files
+
+
+def test_an_upload_goes_on_after_large_files_have_arrived(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("model.safetensors", "part.parquet", "shard.tar", "0.png"):
+        (folder / "data" / name).write_bytes(name.encode() * 100)
+    with hub(monkeypatch) as there:
+        there.fails["/commit/"] = 503
+        monkeypatch.setattr("time.sleep", lambda seconds: None)
+        with pytest.raises(InputError, match="the hub answers with the error 503: try again later"):
+            upload(folder, "me/pets", kind="dataset", public=False)
+        repository = there.repositories["datasets/me/pets"]
+        assert (repository.files, len(there.stored)) == ({}, 5)
+        del there.fails["/commit/"]
+        before = len(there.requests)
+        upload(folder, "me/pets", kind="dataset", public=False)
+        assert repository.files == contents(folder)
+        assert not [request for request in there.requests[before:] if "/storage/" in request], "sent twice"
+        upload(folder, "me/pets", kind="dataset", public=False)  # finds its own large files by their digest
+        (folder / "data" / "0.png").write_bytes(b"another picture")
+        with pytest.raises(InputError, match=r"holds other files, data/0\.png"):
+            upload(folder, "me/pets", kind="dataset", public=False)
+
+
+@pytest.mark.parametrize("fails", [{"objects/batch": 403}, {"/storage/": 403}])
+def test_a_refusal_of_large_files_is_a_sentence(
+    fails: dict[str, int], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with hub(monkeypatch) as there:
+        there.fails |= fails
+        with pytest.raises(
+            InputError, match=r"^cannot upload to me/pets: the hub refuses access \(403\)"
+        ) as caught:
+            upload(folder, "me/pets", kind="model", public=False)
+        assert "\n" not in str(caught.value)
+        assert there.repositories["models/me/pets"].files == {}
 
 
 @pytest.mark.parametrize("file", ["README.md", "model.safetensors"])

@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import struct
+import time
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from PIL import Image
 
 from understudy.core import trackers as module
 from understudy.core.errors import InputError
+from understudy.core.processes import Processes
 from understudy.core.tracker import TRACKERS
 from understudy.core.trackers import Trackers, check_trackers
 
@@ -77,17 +80,68 @@ def test_mlflow_goes_on_in_the_same_run_of_a_local_store(tmp_path, monkeypatch):
     assert len(client.search_runs([experiment.experiment_id])) == 1
 
 
+def records_of_wandb(file):
+    """What wandb has written: kind and content of each record. Its package has no reader of its files."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    content, at, whole = file.read_bytes(), 7, b""  # the file begins with a mark
+    while at + 7 <= len(content):
+        left = 32_768 - at % 32_768  # to the end of a block, where no head of a piece begins
+        if left < 7:
+            at += left
+            continue
+        _, size, kind = struct.unpack_from("<IHB", content, at)
+        whole, at = whole + content[at + 7 : at + 7 + size], at + 7 + size
+        if kind in (1, 4) and at <= len(content):  # the last piece of a record, or its only one
+            record, whole = Record.FromString(whole), b""
+            yield record.WhichOneof("record_type"), getattr(record, record.WhichOneof("record_type"))
+
+
+def all_of_wandb(file):
+    """The same, once the process of wandb has written the last record."""
+    for _ in range(200):
+        records = list(records_of_wandb(file))
+        if records and records[-1][0] == "exit":
+            return records
+        time.sleep(0.05)
+    raise AssertionError(f"{file} does not end")
+
+
+def logged(items):
+    """Values by the name of a figure or a setting."""
+    return {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items}
+
+
 @needs("wandb")
 @pytest.mark.slow
 def test_wandb_works_offline_and_keeps_its_name(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
+    Processes()  # a run has asked for them before it tracks
     assert use("wandb", tmp_path / "run", steps=(10, 20)) == []
-    known = json.loads((tmp_path / "run" / "tracking" / "names.json").read_text())["wandb"]
+    tracking = tmp_path / "run" / "tracking"
+    known = json.loads((tracking / "names.json").read_text())["wandb"]
+    (first,) = tracking.rglob(f"run-{known}.wandb")
     assert use("wandb", tmp_path / "run", steps=(30,)) == []
-    assert json.loads((tmp_path / "run" / "tracking" / "names.json").read_text())["wandb"] == known
-    files = list((tmp_path / "run" / "tracking").rglob(f"run-{known}.wandb"))
-    assert files and all(file.stat().st_size > 0 for file in files)
+    assert json.loads((tracking / "names.json").read_text())["wandb"] == known
+    (again,) = set(tracking.rglob(f"run-{known}.wandb")) - {first}
+    before, after = all_of_wandb(first), all_of_wandb(again)
+    for records in (before, after):
+        (run,) = (record for kind, record in records if kind == "run")
+        assert (run.run_id, run.project, run.display_name) == (known, "tests", "run")
+    figures = [logged(record.item) for kind, record in before + after if kind == "history"]
+    assert [
+        (each["adapt/step"], each["adapt/loss"], each["adapt/val_loss"])
+        for each in figures
+        if "adapt/step" in each
+    ] == [(10, 1.0, 0.5), (20, 2.0, 1.0), (30, 3.0, 1.5)]
+    assert [each["mixed@refresh/test_accuracy"] for each in figures if "mixed@refresh/step" in each] == [
+        0.5
+    ] * 2
+    assert [logged(record.update) for kind, record in before if kind == "config"] == [SETTINGS]
+    (name,) = next(each["samples/filenames"] for each in figures if "samples/filenames" in each)
+    with Image.open(first.parent / "files" / name) as picture:
+        assert picture.size == (6, 4)
 
 
 class Failing:

@@ -2,13 +2,14 @@
 
 import json
 
+import pyarrow.parquet as pq
 import pytest
 from tiny_job import SECTIONS, tiny_settings, write_pets
 from tiny_language_models import CHAT, save_language_model
 
 from understudy.commands.validate import validate
 from understudy.core.errors import InputError
-from understudy.data.captions.captions import caption_sets, captions_of, with_captions
+from understudy.data.captions.captions import captions_of, with_captions
 from understudy.data.load import load_splits
 from understudy.pipeline.caption_length import about_plain_prompts, fitting_captions
 from understudy.pipeline.run import run
@@ -84,22 +85,24 @@ def test_a_run_draws_with_captions_of_a_language_model(tiny_pipeline_folder, tmp
         draw={**SECTIONS["draw"], "prompt": "photo of {class}, {caption}"},
     )
     assert "ready" in validate(job).words, "loads no language model"
-    load = run(job, tmp_path / "run", until="load")["load"]
+    out = tmp_path / "run"
+    load = run(job, out, until="load")["load"]
     assert any(note.startswith("warning: captions: captions.language_model wrote") for note in load["notes"])
-    (part,) = (tmp_path / "run" / "data" / "captions").iterdir()
+    (part,) = (out / "data" / "captions").iterdir()
     rows = [json.loads(line) for line in part.read_text().splitlines()]
     assert len(rows) == 4
-    assert "shows cat" in rows[0]["id"]
-    rows[0]["caption"] = "a cat at night"
-    out = tmp_path / "again"
-    (out / "data" / "captions").mkdir(parents=True)
-    part = out / "data" / "captions" / part.name
+    cats = [row for row in rows if "shows cat" in row["id"]]
+    for row, when in zip(cats, ("night", "noon"), strict=True):
+        row["caption"] = f"a cat at {when}"
     part.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    splits = load_splits(job.data, seed=0)
-    (train,) = caption_sets(
-        [splits.train], ("cat", "dog"), job.captions, folder=part.parent, device="cpu", seed=job.seed
-    )
-    assert "a cat at night" in captions_of(train)
+    (out / "stages" / "load.json").unlink()
+    run(job, out, until="draw")
+    plan = pq.read_table(out / "synthetic" / "plan" / "round-00").to_pylist()
+    assert {(row["class_name"], row["prompt"]) for row in plan} == {
+        ("cat", "photo of cat, a cat at night"),
+        ("cat", "photo of cat, a cat at noon"),
+        ("dog", "photo of dog"),
+    }
 
 
 @pytest.mark.parametrize(("method", "is_refused"), [("full", True), ("none", False)])

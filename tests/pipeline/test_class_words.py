@@ -93,3 +93,15 @@ def test_validate_says_it_and_a_run_warns(tmp_path):
     assert warned["known_words"]["knows"] is False
     right = run(build(DIGITS), tmp_path / "right", until="load")["load"]
     assert not any("CLIP" in note for note in right["notes"])
+
+
+@pytest.mark.slow
+def test_validate_and_a_run_warn_of_ambiguous_words(tmp_path):
+    words = tmp_path / "words.txt"
+    words.write_text("\n".join(f"{name}: {'letter W' if name == 'digit 7' else name}" for name in NAMES))
+    renamed = {"data": {**DIGITS["data"], "class_names": str(words)}}
+    checked = validate(build(renamed, {"curate": {"score": "clip"}})).notes
+    warned = run(build(renamed), tmp_path / "run", until="load")["load"]["notes"]
+    for notes in (checked, warned):
+        (told,) = (note for note in notes if note.startswith("warning: words:"))
+        assert "does not match these classes with their words" in told and "'digit 7'" in told

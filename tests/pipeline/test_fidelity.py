@@ -4,8 +4,9 @@ import json
 
 import numpy as np
 import pytest
-from tiny_job import BUNDLED, Listener, tiny_settings, write_pets
+from tiny_job import BUNDLED, SECTIONS, Listener, tiny_settings, write_pets
 
+from understudy.evaluation.plain_separability import plain_separability
 from understudy.pipeline.context import Run
 from understudy.pipeline.folder import RunFolder
 from understudy.pipeline.run import run
@@ -32,6 +33,7 @@ def test_fidelity_is_measured_in_every_run(tmp_path, tiny_pipeline_folder):
         pets,
         tiny_pipeline_folder,
         adapt={"method": "none"},
+        draw=SECTIONS["draw"] | {"per_class": 6},
         fidelity={"neighbours": 2, "resamples": 20},
     )
     records = run(settings, tmp_path / "run", until="fidelity")
@@ -43,6 +45,10 @@ def test_fidelity_is_measured_in_every_run(tmp_path, tiny_pipeline_folder):
         assert np.isfinite(
             [measure[role][end] for role in ("value", "floor") for end in ("mean", "low", "high")]
         ).all()
+    this = Run(RunFolder.find(tmp_path / "run"), "cpu")
+    again = plain_separability(this.train, this.val, this.curated, seed=settings.seed)
+    assert found["plain_statistics"] == again
+    assert (again["size"], again["grey"]) == (16, False)
 
 
 def with_bundled_networks(pets):

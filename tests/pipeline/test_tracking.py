@@ -1,8 +1,11 @@
 """A whole run in TensorBoard, and what a run notes of itself while it goes on."""
 
 import importlib.util
+from io import BytesIO
 
 import pytest
+import yaml
+from PIL import Image
 from tiny_job import Listener, results_of, tiny_settings, tree
 
 from understudy.core import progress_file
@@ -46,6 +49,12 @@ def test_a_tracked_run_has_the_same_results(finished, pets, tiny_pipeline_folder
     arms = results_of(out)["arms"]
     assert events.Scalars("real/test_accuracy")[0].value == pytest.approx(arms["real"]["accuracy"]["mean"])
     assert len(events.Scalars("real-seed0/val_accuracy")) >= 2
+    with Image.open(out / "synthetic" / "samples.png") as samples:
+        assert {(image.width, image.height) for image in events.Images("samples")} == {samples.size}
+        last = Image.open(BytesIO(events.Images("samples")[-1].encoded_image_string)).convert("RGB")
+        assert last.tobytes() == samples.convert("RGB").tobytes()
+    hparams = yaml.safe_load(next((out / "tracking").rglob("hparams.yml")).read_text())
+    assert (hparams["draw.per_class"], hparams["compare.curve_points"]) == (3, 2)
     assert {name: arm["accuracy"] for name, arm in arms.items()} == {
         name: arm["accuracy"] for name, arm in results_of(finished[0])["arms"].items()
     }

@@ -59,6 +59,12 @@ def make_fidelity(names: Sequence[str]) -> dict[str, Any]:
         "images": {"real": 50, "held_out": 50, "synthetic": 100},
         "compared": 50,
         "neighbours": 5,
+        "plain_statistics": {
+            "value": interval(0.981, 0.016),
+            "floor": interval(0.523, 0.081),
+            "size": 32,
+            "grey": False,
+        },
         "measures": {name: measure(name, *pair) for name, pair in values.items()},
         "warnings": [
             (

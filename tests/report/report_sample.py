@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,13 @@ def make_sample(
         test=test,
         predictions=predictions,
     )
+
+
+def make_whole() -> Sample:
+    """A run with every section there is."""
+    sample = make_sample(num_classes=3, measured=True)
+    more = {"scale": make_scale(), "gap": make_gap(sample.results["data"]["classes"])}
+    return replace(sample, results=sample.results | more)
 
 
 def unbalanced(results: dict[str, Any], *, measure: str = "balanced_accuracy") -> dict[str, Any]:

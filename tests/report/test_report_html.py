@@ -16,9 +16,9 @@ from report_sample import (
     SECTIONS,
     Sample,
     before_class_means,
-    make_gap,
     make_sample,
     make_scale,
+    make_whole,
     unbalanced,
 )
 
@@ -269,12 +269,7 @@ def test_figures_of_an_arm_judged_by_other_trainings_stand_at_the_top(
 
 @pytest.fixture(scope="module")
 def whole() -> Sample:
-    """Every section there is."""
-    sample = make_sample(num_classes=3, measured=True)
-    return dataclasses.replace(
-        sample,
-        results=sample.results | {"scale": make_scale(), "gap": make_gap(sample.results["data"]["classes"])},
-    )
+    return make_whole()
 
 
 @pytest.fixture(scope="module")

@@ -75,7 +75,10 @@ def upload(folder: Path, name: str, *, kind: Kind, public: bool) -> str:
     except InputError:
         raise
     except Exception as error:  # the libraries for the network raise errors of any kind
-        raise InputError(f"cannot upload to {name}: {_why_not_taken(error)}") from error
+        # An error while a large file is sent comes wrapped in another one.
+        cause = error.__cause__ if type(error) is RuntimeError else None
+        why = _why_not_taken(cause if isinstance(cause, Exception) else error)
+        raise InputError(f"cannot upload to {name}: {why}") from error
     return f"{api.endpoint}/{'datasets/' if kind == 'dataset' else ''}{name}"
 
 
