@@ -98,11 +98,13 @@ class _Work:
     observer: Observer
 
     def do(self, asked: Sequence[StudyRun], lock: FolderLock) -> dict[str, Any]:
-        """Load the data of every point first, so that errors appear before hours of work."""
+        """Check the executor and load all points first, so that errors appear before hours of work."""
         further = 0 if STUDIES[self.study.kind].varies else len(list(self.study.runs())) - len(asked)
         if further > 0:
             many = "s in the folder, which count" if further > 1 else " in the folder, which counts"
             self.observer.say(f"study: {further} more run{many} too")
+        if not self.terms.compute.is_here and any(self._is_missing(one) for one in asked):
+            check_executor(self.terms)
         is_named = STUDIES[self.study.kind].axis == "names"
         first = [one for one in asked if not one.repeat]
         for one in first if is_named else first[::-1]:  # the most demanding point first
@@ -139,7 +141,6 @@ class _Work:
 
     def _finish_side_by_side(self, asked: Sequence[StudyRun]) -> dict[str, Any]:
         """Do the missing runs in workers; a run that may use work of an earlier one waits for that."""
-        check_executor(self.terms)
         results = self._report()
         while waiting := [one for one in asked if self._is_missing(one)]:
             wave = [

@@ -137,6 +137,8 @@ def run(
         return {}
     is_loaded = RunFolder.check(out, settings, resume=resume) and this.folder.record("load") is not None
     with FolderLock(out) as lock:
+        if any(not stage.is_finished(this) for stage in STAGES[1 : last + 1] if stage.is_wanted(settings)):
+            check_executor(this.terms)
         if is_loaded:
             _check_changes(this)
         else:
@@ -213,8 +215,6 @@ def _with_measured_sizes(settings: Settings, stored: Run) -> Settings:
 
 def _do_after_load(run: Run, stages: tuple[Stage, ...], progress: ProgressFile) -> None:
     """Do the stages after the first one, and track them; if none is to be done, check the files."""
-    if any(not stage.is_finished(run) for stage in stages if stage.is_wanted(run.settings)):
-        check_executor(run.terms)
     with tracking(run, progress) as track:
         has_done = _do(run, stages, track)
     if not has_done and stages and stages[-1].is_last:

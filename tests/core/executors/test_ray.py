@@ -99,8 +99,8 @@ def test_workers_that_would_draw_other_images():
 
 
 def test_a_worker_says_what_it_is(tmp_path):
-    found = [RayWorker(0).describe(path, "cpu") for path in (tmp_path, tmp_path / "missing")]
-    assert [one["sees"] for one in found] == [True, False]
+    found = [RayWorker(0).describe(path, "cpu") for path in (tmp_path, tmp_path / "missing", None)]
+    assert [one["sees"] for one in found] == [True, False, False]
     check_alike(found, "cpu")
 
 
@@ -113,6 +113,12 @@ def test_without_ray(tmp_path, monkeypatch):
 def test_a_cluster_that_does_not_answer(tmp_path):
     with pytest.raises(InputError, match="nothing answers at the address of Ray, 127.0.0.1:1 "):
         check_executor(terms(tmp_path, "ray", ray_address="127.0.0.1:1"))
+
+
+@pytest.mark.slow
+def test_actors_are_asked_before_there_is_a_folder(cluster, tmp_path):
+    check_executor(terms(tmp_path / "run", "ray", workers=1))
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

@@ -41,7 +41,7 @@ class RayActors:
         """Start the actors, and check that they would do the same as this process."""
         ray = connect(terms)
         share = share_of(ray, terms.compute, terms.device)
-        _asked(ray, _team(ray, share, share.workers), terms)
+        _asked(ray, _team(ray, share, share.workers), terms, None)
 
     def do(self, jobs: Sequence[Job], terms: Terms) -> Generator[int, None, None]:
         with _actors(jobs, terms) as (actors, total):
@@ -106,7 +106,9 @@ def _task(
     ray: Any, handles: Sequence[Any], board: Any, jobs: Sequence[Job], terms: Terms, threads: int
 ) -> Task:
     """Put what all actors need into the object store."""
-    found = _asked(ray, handles, terms)
+    terms.root.mkdir(parents=True, exist_ok=True)
+    with NamedTemporaryFile(dir=terms.root, prefix=".seen-", suffix=".tmp") as probe:
+        found = _asked(ray, handles, terms, Path(probe.name))
     is_shared = all(one["sees"] for one in found)
     common = set(jobs[0].reads).intersection(*(job.reads for job in jobs))
     files = {} if is_shared else contents(common, terms.root)
@@ -127,29 +129,27 @@ def _task(
     )
 
 
-def _asked(ray: Any, handles: Sequence[Any], terms: Terms) -> list[dict[str, Any]]:
-    """What actors say about themselves, once all have started.
+def _asked(ray: Any, handles: Sequence[Any], terms: Terms, probe: Path | None) -> list[dict[str, Any]]:
+    """What actors say about themselves, once all have started; see :meth:`RayWorker.describe`.
 
     Raises:
         InputError: if one cannot start, or would make other images.
     """
-    terms.root.mkdir(parents=True, exist_ok=True)
-    with NamedTemporaryFile(dir=terms.root, prefix=".seen-", suffix=".tmp") as probe:
-        waiting = [handle.describe.remote(Path(probe.name), terms.device) for handle in handles]
-        ready, late = ray.wait(waiting, num_returns=len(waiting), timeout=_PATIENCE)
-        if late:
-            terms.say(
-                f"ray: {len(ready)} of {len(waiting)} workers have started; waiting for CPUs and GPUs that "
-                "are in use"
-            )
-        try:
-            found: list[dict[str, Any]] = ray.get(waiting)
-        except Exception as error:
-            _disband(ray)
-            raise InputError(
-                f"a worker of Ray cannot start ({first_line(error)}): install this version of understudy on "
-                "every node"
-            ) from error
+    waiting = [handle.describe.remote(probe, terms.device) for handle in handles]
+    ready, late = ray.wait(waiting, num_returns=len(waiting), timeout=_PATIENCE)
+    if late:
+        terms.say(
+            f"ray: {len(ready)} of {len(waiting)} workers have started; waiting for CPUs and GPUs that are "
+            "in use"
+        )
+    try:
+        found: list[dict[str, Any]] = ray.get(waiting)
+    except Exception as error:
+        _disband(ray)
+        raise InputError(
+            f"a worker of Ray cannot start ({first_line(error)}): install this version of understudy on "
+            "every node"
+        ) from error
     check_alike(found, terms.device)
     return found
 

@@ -63,11 +63,11 @@ class RayWorker:
         self._jobs: Sequence[Job] = ()
         self._scratch: Path | None = None
 
-    def describe(self, probe: Path, device: str) -> dict[str, Any]:
+    def describe(self, probe: Path | None, device: str) -> dict[str, Any]:
         """Node, versions, and whether this worker sees a file of the run and has the device.
 
         Args:
-            probe: a file that exists on the machine that asks.
+            probe: a file that exists on the machine that asks; None before the run has a folder.
             device: torch device.
         """
         import torch  # slow to import; its threads read their environment then
@@ -76,7 +76,7 @@ class RayWorker:
         return {
             "node": platform.node(),
             "versions": {"Python": there["python"], **there["versions"]},
-            "sees": probe.exists(),
+            "sees": probe is not None and probe.exists(),
             "has_device": device == "cpu" or torch.cuda.is_available(),
         }
 
