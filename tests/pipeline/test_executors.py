@@ -202,4 +202,5 @@ def test_a_kill_of_the_whole_run_leaves_no_worker_behind(
     assert files_of(out) == files_of(whole)
     assert {path: times(out)[path] for path in drawn} == drawn
     assert len(drawn) >= 2
+    assert not list(out.glob(".workers-*"))
     assert not list(out.rglob("*.tmp"))

@@ -20,7 +20,7 @@ from understudy.commands.study_results import report
 from understudy.commands.study_shared import could_share, take_adapter, take_trainings
 from understudy.core.config import given_names
 from understudy.core.errors import InputError
-from understudy.core.executors.do import check_executor, check_one_process, do_jobs
+from understudy.core.executors.do import check_executor, check_one_process, clear, do_jobs
 from understudy.core.executors.executor import Terms
 from understudy.core.lock import FolderLock
 from understudy.core.processes import Processes
@@ -84,6 +84,7 @@ def run_study(
             run(one.settings, one.path, device=device)
         return {}
     with FolderLock(out) as lock:
+        clear(out)
         return _Work(study, failures, device, observer).do(asked, lock)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from understudy.core.errors import InputError
-from understudy.core.executors.do import check_executor, check_one_process
+from understudy.core.executors.do import check_executor, check_one_process, clear
 from understudy.core.lock import FolderLock
 from understudy.core.processes import Processes
 from understudy.core.progress import Observer
@@ -145,6 +145,7 @@ def run(
             check_stages(settings, this.splits)  # read and checked before the folder is made
         lock.take()
         RunFolder.open(out, settings, resume=resume)
+        clear(out)
         progress.begin()
         if this.folder.record("load") is None:
             _do(this, STAGES[:1])

@@ -10,7 +10,7 @@ from tiny_jobs import Copy, Failing, Flaky, Note, terms
 
 from understudy.core.errors import InputError
 from understudy.core.executors import slurm
-from understudy.core.executors.do import check_executor, do_jobs
+from understudy.core.executors.do import check_executor, clear, do_jobs
 from understudy.core.host_memory import ImageMemory
 from understudy.core.registry import Registry
 
@@ -66,6 +66,7 @@ def test_three_failures_stop_the_run_with_their_reason(cluster, tmp_path):
     with pytest.raises(InputError, match="OSError: .*No space left on device .for note bad; .*slurm/3"):
         do_jobs(jobs, terms(tmp_path, "slurm", workers=2))
     assert [job.is_done for job in jobs] == [True, False]
+    assert not list(tmp_path.glob("slurm/*/array"))  # all of them have ended
 
 
 @pytest.mark.slow
@@ -118,11 +119,30 @@ def test_without_submitit(tmp_path, monkeypatch):
         check_executor(terms(tmp_path, "slurm", workers=1))
 
 
-def test_arrays_of_a_process_that_was_killed_are_ended(tmp_path, monkeypatch):
+@pytest.fixture
+def left(tmp_path):
+    """The folder of an array of a process that was killed."""
+    folder = tmp_path / "slurm"
+    (folder / "1").mkdir(parents=True)
+    (folder / "1" / "array").write_text("17_0\n17_1")
+    return folder
+
+
+def test_arrays_of_a_process_that_was_killed_are_ended(left, tmp_path, monkeypatch):
+    """Whichever executor goes on."""
     calls = []
     monkeypatch.setattr(slurm.subprocess, "run", lambda words, **_: calls.append(words))
-    (tmp_path / "1").mkdir()
-    (tmp_path / "1" / "array").write_text("17_0\n17_1")
-    slurm._cancel_earlier(tmp_path)
+    monkeypatch.setattr(shutil, "which", lambda name: name)
+    clear(tmp_path)
     assert calls == [["scancel", "17_0", "17_1"]]
-    assert not tmp_path.exists()
+    assert not left.exists()
+
+
+def test_arrays_that_cannot_be_ended_from_here(left, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(InputError, match=f"17_0.*17_1.*scancel is not on this machine.* remove {left}"):
+        clear(tmp_path)
+    assert left.exists()
+    (left / "1" / "array").unlink()  # as when the process has seen the end of the array
+    clear(tmp_path)
+    assert not left.exists()

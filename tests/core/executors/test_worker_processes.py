@@ -7,7 +7,7 @@ from tiny_jobs import Copy, Failing, Flaky, Killed, Note, terms
 
 from understudy.core.errors import InputError
 from understudy.core.executors import worker_processes
-from understudy.core.executors.do import check_executor, do_jobs
+from understudy.core.executors.do import check_executor, clear, do_jobs
 from understudy.core.executors.worker_processes import num_workers, visible_gpus
 from understudy.core.registry import Registry
 from understudy.core.settings import ComputeSettings
@@ -59,6 +59,17 @@ def test_names_from_outside_are_unknown_there(tmp_path, monkeypatch):
     for executor in ("processes", "ray", "slurm"):
         with pytest.raises(InputError, match="your code has registered names.*--executor local"):
             check_executor(terms(tmp_path, executor))
+
+
+def test_what_a_killed_process_has_left_is_removed(tmp_path):
+    """Whichever executor goes on; nothing else is touched."""
+    left, kept = tmp_path / ".workers-1x2y", tmp_path / "adapter"
+    for folder in (left, kept):
+        folder.mkdir()
+        (folder / "jobs").write_bytes(b"packed")
+    clear(tmp_path)
+    clear(tmp_path / "missing")
+    assert list(tmp_path.iterdir()) == [kept]
 
 
 @pytest.mark.slow

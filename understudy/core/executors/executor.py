@@ -43,6 +43,16 @@ class Executor(Protocol):
             InputError: if they cannot.
         """
 
+    def clear(self, root: Path) -> None:
+        """Remove what a process that was killed has left in a folder, and end what still works there.
+
+        Args:
+            root: folder of a run or of a study, in which no other process works.
+
+        Raises:
+            InputError: if something may still work there and cannot be ended from here.
+        """
+
     def do(self, jobs: Sequence[Job], terms: Terms) -> Generator[int, None, None]:
         """Do the jobs in any order; yields progress in units of the bar.
 

@@ -43,6 +43,9 @@ class RayActors:
         share = share_of(ray, terms.compute, terms.device)
         _asked(ray, _team(ray, share, share.workers), terms, None)
 
+    def clear(self, root: Path) -> None:
+        """Nothing is left: Ray ends actors with the process that started them."""
+
     def do(self, jobs: Sequence[Job], terms: Terms) -> Generator[int, None, None]:
         with _actors(jobs, terms) as (actors, total):
             yield from dispatch(jobs, actors, total)

@@ -25,8 +25,10 @@ from understudy.core.executors.packing import pack, unpack
 from understudy.core.executors.progress_slots import SLOT, slot_in, total_of, work
 from understudy.core.files import read_json, write_json, write_text
 from understudy.core.host_memory import ImageMemory
+from understudy.core.listing import listed
 from understudy.core.threads import use_threads, wait_passively
 
+_FOLDER = "slurm"  # name of the folder of all submissions, in that of the run
 _JOBS = "jobs"  # name of the file with the packed jobs
 _IDS = "array"  # name of the file with the numbers of the SLURM jobs
 _FAILED = "failed-"  # beginning of the names of files in which tasks tell why jobs failed
@@ -59,13 +61,31 @@ class Slurm:
         if _cluster is None and shutil.which("sbatch") is None:
             raise InputError("--executor slurm must be started where sbatch is, such as on a login node")
 
+    def clear(self, root: Path) -> None:
+        """End arrays, because two tasks must not write one file."""
+        folder = root / _FOLDER
+        numbers = [
+            number
+            for ids in sorted(folder.glob(f"*/{_IDS}"))
+            for number in ids.read_text(encoding="utf-8").split()
+        ]
+        if numbers and _cluster is None:
+            if shutil.which("scancel") is None:
+                raise InputError(
+                    f"SLURM jobs of a process that was killed may still write to {root} "
+                    f"({listed(numbers)}), and scancel is not on this machine: go on where it is, or end "
+                    f"them there and remove {folder}"
+                )
+            subprocess.run(["scancel", *numbers], check=False, capture_output=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
     def do(self, jobs: Sequence[Job], terms: Terms) -> Generator[int, None, None]:
         """Submit an array and wait for it; what is missing is submitted again, while something gets done."""
-        _cancel_earlier(terms.root / "slurm")
+        self.clear(terms.root)
         waiting, attempts, number = list(jobs), 0, 0
         while waiting:
             number += 1
-            folder = terms.root / "slurm" / str(number)
+            folder = terms.root / _FOLDER / str(number)
             tasks = _submit(folder, waiting, terms)
             terms.say(f"slurm: {len(tasks)} jobs submitted; their output is in {folder}")
             try:
@@ -74,22 +94,15 @@ class Slurm:
                 for task in tasks:
                     task.cancel()
                 raise
+            finally:
+                (folder / _IDS).unlink(missing_ok=True)  # nothing of it is left to be ended
             missing = [job for job in waiting if not job.is_done]
             attempts = attempts + 1 if len(missing) == len(waiting) else 1
             failures = _failures(folder)
             if missing and (attempts == ATTEMPTS or any(each["is_final"] for each in failures)):
                 raise InputError(_explanation(failures, missing, folder))
             waiting = missing
-        shutil.rmtree(terms.root / "slurm", ignore_errors=True)
-
-
-def _cancel_earlier(folder: Path) -> None:
-    """End arrays of a process that was killed: two tasks must not write one file."""
-    for ids in folder.glob(f"*/{_IDS}"):
-        if _cluster is None:
-            numbers = ids.read_text(encoding="utf-8").split()
-            subprocess.run(["scancel", *numbers], check=False, capture_output=True)
-    shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(terms.root / _FOLDER, ignore_errors=True)
 
 
 def _submit(folder: Path, jobs: Sequence[Job], terms: Terms) -> list[Any]:
