@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ from understudy.core.device_memory import release
 from understudy.core.executors.job import Job
 from understudy.core.executors.packing import contents, put, unpack
 from understudy.core.executors.progress_slots import Slot, work
+from understudy.core.executors.scratch import Scratch
 from understudy.core.host_memory import ImageMemory
 from understudy.core.provenance import environment
 from understudy.core.threads import use_threads, wait_passively
@@ -61,7 +60,7 @@ class RayWorker:
         self._slot = slot
         self._key = ""
         self._jobs: Sequence[Job] = ()
-        self._scratch: Path | None = None
+        self._scratch: Scratch | None = None
 
     def describe(self, probe: Path | None, device: str) -> dict[str, Any]:
         """Node, versions, and whether this worker sees a file of the run and has the device.
@@ -97,7 +96,7 @@ class RayWorker:
             self._open(task, *ray.get(list(task.stored)))
         use_threads(task.threads)
         task.memory.use()
-        root = self._scratch or task.root
+        root = self._scratch.path if self._scratch else task.root
         put(files, root)
         before = _times(root) if self._scratch else {}
         job, board, slot = self._jobs[index], task.board, self._slot
@@ -123,14 +122,15 @@ class RayWorker:
         if task.cwd.is_dir():
             os.chdir(task.cwd)
         if not task.is_shared:
-            self._scratch = Path(tempfile.mkdtemp(prefix="understudy-"))
-            put(files, self._scratch)
-        self._jobs, self._key = unpack(packed, self._scratch or task.root), task.key
+            self._scratch = Scratch()
+            put(files, self._scratch.path)
+        root = self._scratch.path if self._scratch else task.root
+        self._jobs, self._key = unpack(packed, root), task.key
 
     def _close(self) -> None:
         self._jobs, self._key = (), ""
         if self._scratch is not None:
-            shutil.rmtree(self._scratch, ignore_errors=True)
+            self._scratch.remove()
             self._scratch = None
 
 
