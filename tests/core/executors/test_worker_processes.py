@@ -1,9 +1,10 @@
 """Executor `processes`."""
 
 import os
+from contextlib import nullcontext
 
 import pytest
-from tiny_jobs import Copy, Failing, Flaky, Killed, Note, terms
+from tiny_jobs import Copy, Failing, Flaky, Killed, NoRoom, Note, Visible, terms
 
 from understudy.core.errors import InputError
 from understudy.core.executors import worker_processes
@@ -97,6 +98,24 @@ def test_a_failure_costs_its_job_alone(kind, tmp_path):
     do_jobs(jobs, terms(tmp_path, "processes", workers=2))
     assert all(job.is_done for job in jobs)
     assert len(list(tmp_path.glob("bad-failed-*"))) == 2
+
+
+@pytest.mark.slow
+def test_each_worker_sees_its_gpu_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(worker_processes, "visible_gpus", lambda: ["4", "GPU-8932f937"])
+    jobs = [Visible(tmp_path / str(number)) for number in range(2)]
+    do_jobs(jobs, terms(tmp_path, "processes", device="cuda", threads=1))
+    assert sorted(job.path.read_text() for job in jobs) == ["4", "GPU-8932f937"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("times", [2, 3])
+def test_a_full_disk_costs_its_job(times, tmp_path):
+    """It stops the run after three times, with its sentence."""
+    jobs = [NoRoom(tmp_path / "bad", times=times), Note(tmp_path / "good")]
+    with pytest.raises(InputError, match="^no space is left in /tmp") if times == 3 else nullcontext():
+        do_jobs(jobs, terms(tmp_path, "processes", workers=1))
+    assert jobs[0].is_done == (times == 2)
 
 
 @pytest.mark.slow
