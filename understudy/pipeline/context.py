@@ -29,6 +29,7 @@ from understudy.pipeline.classifiers import Classifiers
 from understudy.pipeline.folder import RunFolder
 from understudy.pipeline.generators import Generators
 from understudy.pipeline.kept_files import kept_templates
+from understudy.pipeline.needed_files import needed_by_jobs
 from understudy.pipeline.synthetic import CuratedSet, SyntheticSets
 from understudy.settings import Settings
 from understudy.training.arms import find_arm
@@ -71,6 +72,7 @@ class Run:
             compute=self.settings.compute,
             device=self.device,
             memory=self.settings.data.memory,
+            needs=needed_by_jobs(self.settings, self.path.absolute()),
             say=self.observer.say,
         )
 

@@ -23,6 +23,7 @@ class Terms:
         compute: number of workers and so on.
         device: torch device.
         memory: gigabytes for decoded images, of all workers of a machine; None for a share of what is free.
+        needs: files and folders outside of the run that jobs load; absolute paths.
         say: receives messages for the user.
     """
 
@@ -30,6 +31,7 @@ class Terms:
     compute: ComputeSettings
     device: str
     memory: float | None = None
+    needs: tuple[Path, ...] = ()
     say: Callable[[str], object] = lambda line: None
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any, final
 
 from understudy.core.device_memory import release
+from understudy.core.executors.alike import Demands
 from understudy.core.executors.job import Job
 from understudy.core.executors.packing import contents, put, unpack
 from understudy.core.executors.progress_slots import Slot, work
 from understudy.core.executors.scratch import Scratch
 from understudy.core.host_memory import ImageMemory
-from understudy.core.provenance import environment
 from understudy.core.threads import use_threads, wait_passively
 
 
@@ -27,6 +27,7 @@ class Task:
     Attributes:
         key: no other list of jobs has the same.
         root: folder of the run, on the machine that asks.
+        demands: what actors must have.
         is_shared: whether the actors see that folder.
         stored: reference to the packed jobs, and to the files that all of them read, in the object store.
         common: paths of these files.
@@ -38,6 +39,7 @@ class Task:
 
     key: str
     root: Path
+    demands: Demands
     is_shared: bool
     stored: tuple[Any, Any]
     common: frozenset[Path]
@@ -61,23 +63,17 @@ class RayWorker:
         self._key = ""
         self._jobs: Sequence[Job] = ()
         self._scratch: Scratch | None = None
+        self._has_described = False
 
-    def describe(self, probe: Path | None, device: str) -> dict[str, Any]:
-        """Node, versions, and whether this worker sees a file of the run and has the device.
+    def describe(self, probe: Path | None, demands: Demands) -> dict[str, Any]:
+        """What this worker has, and whether it sees a file of the run.
 
         Args:
             probe: a file that exists on the machine that asks; None before the run has a folder.
-            device: torch device.
+            demands: what it must have.
         """
-        import torch  # slow to import; its threads read their environment then
-
-        there = environment("cpu")
-        return {
-            "node": platform.node(),
-            "versions": {"Python": there["python"], **there["versions"]},
-            "sees": probe is not None and probe.exists(),
-            "has_device": device == "cpu" or torch.cuda.is_available(),
-        }
+        self._has_described = True
+        return {**demands.found_here(), "sees": probe is not None and probe.exists()}
 
     def do(self, task: Task, index: int, files: Mapping[str, bytes]) -> dict[str, bytes]:
         """Do a job.
@@ -96,7 +92,7 @@ class RayWorker:
             self._open(task, *ray.get(list(task.stored)))
         use_threads(task.threads)
         task.memory.use()
-        root = self._scratch.path if self._scratch else task.root
+        root = self._root(task)
         put(files, root)
         before = _times(root) if self._scratch else {}
         job, board, slot = self._jobs[index], task.board, self._slot
@@ -117,15 +113,21 @@ class RayWorker:
     def _open(self, task: Task, packed: Any, files: Mapping[str, bytes]) -> None:
         """Unpack the jobs of a list, and write the files that all of them read."""
         self._close()
-        if task.is_shared and not task.root.is_dir():  # started again on another node
+        if not self._has_described:  # started again, perhaps on another node
+            task.demands.check([task.demands.found_here()])
+            self._has_described = True
+        if task.is_shared and not task.root.is_dir():
             raise OSError(f"node {platform.node()} does not see {task.root}, as the others do")
         if task.cwd.is_dir():
             os.chdir(task.cwd)
         if not task.is_shared:
             self._scratch = Scratch()
             put(files, self._scratch.path)
-        root = self._scratch.path if self._scratch else task.root
-        self._jobs, self._key = unpack(packed, root), task.key
+        self._jobs, self._key = unpack(packed, self._root(task)), task.key
+
+    def _root(self, task: Task) -> Path:
+        """Folder of the run, or what stands for it here."""
+        return self._scratch.path if self._scratch else task.root
 
     def _close(self) -> None:
         self._jobs, self._key = (), ""

@@ -9,6 +9,7 @@ put it into the queue again at any time. The run folder must be on a file system
 from __future__ import annotations
 
 import importlib.util
+import platform
 import shutil
 import subprocess
 import time
@@ -18,7 +19,8 @@ from pathlib import Path
 from typing import Any, final
 
 from understudy.core.errors import InputError, first_line
-from understudy.core.executors.dispatch import ATTEMPTS
+from understudy.core.executors.alike import Demands
+from understudy.core.executors.dispatch import ATTEMPTS, is_final
 from understudy.core.executors.executor import EXECUTORS, Terms, check_names_known
 from understudy.core.executors.job import Job
 from understudy.core.executors.packing import pack, unpack
@@ -32,6 +34,7 @@ _FOLDER = "slurm"  # name of the folder of all submissions, in that of the run
 _JOBS = "jobs"  # name of the file with the packed jobs
 _IDS = "array"  # name of the file with the numbers of the SLURM jobs
 _FAILED = "failed-"  # beginning of the names of files in which tasks tell why jobs failed
+_BEGAN = "began-"  # beginning of the names of files in which tasks note their node at their start
 _LOOK = 5.0  # seconds between two looks at the array
 _cluster: str | None = None
 """Tests run the array in processes of this machine; None for SLURM."""
@@ -97,6 +100,11 @@ class Slurm:
             finally:
                 (folder / _IDS).unlink(missing_ok=True)  # nothing of it is left to be ended
             missing = [job for job in waiting if not job.is_done]
+            if len(missing) == len(waiting) and not list(folder.glob(f"{_BEGAN}*")):
+                raise InputError(
+                    f"no task of the SLURM jobs began: the nodes may not see {folder}, or lack this version "
+                    "of understudy; see the output of the tasks there"
+                )
             attempts = attempts + 1 if len(missing) == len(waiting) else 1
             failures = _failures(folder)
             if missing and (attempts == ATTEMPTS or any(each["is_final"] for each in failures)):
@@ -119,6 +127,7 @@ def _submit(folder: Path, jobs: Sequence[Job], terms: Terms) -> list[Any]:
         of=number,
         threads=threads,
         memory=ImageMemory(terms.memory),
+        demands=Demands.of(terms),
     )
     shares = [replace(first, worker=worker) for worker in range(number)]
     gpus = int(terms.compute.gpus_per_worker) if terms.device.startswith("cuda") else 0
@@ -193,6 +202,7 @@ class _Share:
         worker, of: number of the task, and of all tasks.
         threads: of the task.
         memory: of the task, for decoded images.
+        demands: what its node must have.
     """
 
     folder: Path
@@ -201,6 +211,7 @@ class _Share:
     of: int
     threads: int
     memory: ImageMemory
+    demands: Demands
 
 
 def _run(share: _Share) -> None:
@@ -208,6 +219,12 @@ def _run(share: _Share) -> None:
     wait_passively()
     use_threads(share.threads)
     share.memory.use()
+    write_text(share.folder / f"{_BEGAN}{share.worker}", platform.node())
+    try:
+        share.demands.check([share.demands.found_here()])
+    except InputError as error:
+        _tell(share.folder, f"task-{share.worker}", f"task {share.worker}", error)
+        return
     progress = slot_in(share.folder / f"{SLOT}{share.worker}")
     jobs = unpack((share.folder / _JOBS).read_bytes(), share.root)
     for index in range(share.worker, len(jobs), share.of):
@@ -216,7 +233,11 @@ def _run(share: _Share) -> None:
         try:
             work(jobs[index], progress)
         except Exception as error:  # noqa: BLE001 - told by the process that waits
-            is_final = isinstance(error, InputError)
-            reason = str(error) if is_final else f"{type(error).__name__}: {error}"
-            told = {"job": jobs[index].name, "reason": reason, "is_final": is_final}
-            write_json(share.folder / f"{_FAILED}{index}", told)
+            _tell(share.folder, str(index), jobs[index].name, error)
+
+
+def _tell(folder: Path, name: str, job: str, error: Exception) -> None:
+    """Tell why a job failed."""
+    reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+    told = {"job": job, "reason": reason, "is_final": is_final(error)}
+    write_json(folder / f"{_FAILED}{name}", told)
