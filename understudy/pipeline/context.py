@@ -13,7 +13,6 @@ from typing import Any, final
 import numpy as np
 
 from understudy.core import progress
-from understudy.core.config import Section
 from understudy.core.errors import InputError
 from understudy.core.executors.executor import Terms
 from understudy.core.files import content_of
@@ -101,7 +100,7 @@ class Run:
 
         If it was done with other settings, the observer is told which figures leave the results.
         """
-        section: Section = getattr(self.settings, name)
+        section: Any = getattr(self.settings, name)
         earlier = self.folder.record(name) or {}
         if lines := section.replaced(earlier.get("settings", {})):
             self.observer.say(

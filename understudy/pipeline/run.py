@@ -137,8 +137,7 @@ def run(
         return {}
     is_loaded = RunFolder.check(out, settings, resume=resume) and this.folder.record("load") is not None
     with FolderLock(out) as lock:
-        if any(not stage.is_finished(this) for stage in STAGES[1 : last + 1] if stage.is_wanted(settings)):
-            check_executor(this.terms)
+        _check_executor(this, STAGES[1 : last + 1])
         if is_loaded:
             _check_changes(this)
         else:
@@ -212,6 +211,12 @@ def _with_measured_sizes(settings: Settings, stored: Run) -> Settings:
                 values = {name: tuple(sorted({*given, *measured}))}
                 settings = with_section(settings, stage.name, **values)
     return settings
+
+
+def _check_executor(run: Run, stages: tuple[Stage, ...]) -> None:
+    """Check that the executor can work, if one of the stages is still to be done."""
+    if any(not stage.is_finished(run) for stage in stages if stage.is_wanted(run.settings)):
+        check_executor(run.terms)
 
 
 def _do_after_load(run: Run, stages: tuple[Stage, ...], progress: ProgressFile) -> None:
