@@ -118,7 +118,7 @@ def test_only_these_files_name_a_kind_of_gpu():
     assert named == {
         "commands/chosen.py",  # --device auto
         "core/bfloat16.py",  # which devices are fast with it
-        "core/executors/ray_worker.py",  # whether a node has what it should
+        "core/executors/alike.py",  # whether a node has what it should
         "core/executors/worker_processes.py",  # a process for each
         "core/processes.py",  # accelerate launch
         "core/provenance.py",  # the name of the GPU

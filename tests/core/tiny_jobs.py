@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from understudy.core.errors import InputError
+from understudy.core.errors import FullDiskError, InputError
 from understudy.core.executors import ray_actors
 from understudy.core.executors.executor import Terms
 from understudy.core.executors.job import Job
@@ -85,6 +85,23 @@ class Killed(Flaky):
 
     def fail(self):
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+@dataclass
+class NoRoom(Flaky):
+    """Finds no room for its images the first times."""
+
+    def fail(self):
+        raise FullDiskError("no space is left in /tmp")
+
+
+@dataclass
+class Visible(Note):
+    """Writes the GPU that its process sees."""
+
+    def steps(self):
+        yield 1
+        self.path.write_text(os.environ["CUDA_VISIBLE_DEVICES"])
 
 
 @dataclass

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from understudy.core.errors import InputError
+from understudy.core.errors import FullDiskError
 from understudy.data import spool as spools
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.spool import Spool
@@ -98,5 +98,5 @@ def test_a_full_disk_is_told_with_the_folder(monkeypatch):
     monkeypatch.setattr("tempfile.TemporaryFile", lambda **options: Full())
     spool = Spool()
     spool.append(b"x" * 10)
-    with pytest.raises(InputError, match=r"no space is left in .*: make room, or set .* TMPDIR"):
+    with pytest.raises(FullDiskError, match=r"no space is left in .*: make room, or set .* TMPDIR"):
         spool.append(b"x")

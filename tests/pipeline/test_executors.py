@@ -1,6 +1,7 @@
 """A run gives the same images and trainings, whoever does the work, and can be resumed by anyone."""
 
 import gc
+import importlib.util
 import json
 import os
 import re
@@ -34,8 +35,8 @@ JOB = {
     "membership": {"measure": True, "arms": ["real"], "shadows": 6, "false_positive_rates": [0.5]},
     "compute": {"threads": 1},
 }
-
-
+LIBRARIES = ("ray", "submitit")
+"""What executors import only if they are used."""
 FURTHER = [
     (section, name, value)
     for section, values in JOB.items()
@@ -106,6 +107,36 @@ def test_everybody_does_the_same(name, job, whole, tmp_path, monkeypatch, ray_of
     assert not list((tmp_path / "run").rglob("*.tmp"))
 
 
+@pytest.mark.parametrize(
+    ("compute", "message"),
+    [
+        ({"executor": "slurm"}, "needs submitit"),
+        ({"executor": "slurm", "slurm": ["time=9"]}, "needs --workers"),
+        ({"executor": "ray"}, "needs Ray"),
+        ({"executor": "processes", "workers": 999}, "999 workers need 999 times 1 cores"),
+    ],
+)
+def test_an_executor_that_cannot_work_is_told_before_anything_is_read(
+    compute, message, job, tmp_path, monkeypatch
+):
+    """Neither a run nor a study looks for its source, which is not there, or makes its folder."""
+    lacks = importlib.util.find_spec
+    if "submitit" in message or "Ray" in message:
+        monkeypatch.setattr(
+            "importlib.util.find_spec", lambda name: None if name in LIBRARIES else lacks(name)
+        )
+    job = with_section(job, "data", source=str(tmp_path / "missing"))
+    settings = with_section(job, "compute", **compute)
+    with pytest.raises(InputError, match=message):
+        run(settings, tmp_path / "run")
+    with pytest.raises(InputError, match=f"{tmp_path}/missing"):  # load needs no executor
+        run(settings, tmp_path / "run", until="load")
+    volume = build(settings.model_dump(exclude_unset=True), {"draw": {"per_class": None}})
+    with pytest.raises(InputError, match=message):
+        run_study("volume", volume, tmp_path / "study", points=[2], repeats=1)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_run_goes_on_with_another_executor(job, whole, tmp_path, monkeypatch):
     out = tmp_path / "run"
     run(with_section(job, "compute", executor="local"), out, until="draw")
@@ -171,4 +202,5 @@ def test_a_kill_of_the_whole_run_leaves_no_worker_behind(
     assert files_of(out) == files_of(whole)
     assert {path: times(out)[path] for path in drawn} == drawn
     assert len(drawn) >= 2
+    assert not list(out.glob(".workers-*"))
     assert not list(out.rglob("*.tmp"))

@@ -20,12 +20,13 @@ from understudy.commands.study_results import report
 from understudy.commands.study_shared import could_share, take_adapter, take_trainings
 from understudy.core.config import given_names
 from understudy.core.errors import InputError
-from understudy.core.executors.do import check_executor, check_one_process, do_jobs
+from understudy.core.executors.do import check_executor, check_one_process, clear, do_jobs
 from understudy.core.executors.executor import Terms
 from understudy.core.lock import FolderLock
 from understudy.core.processes import Processes
 from understudy.core.progress import Observer, Silent
 from understudy.pipeline.checks import check_names
+from understudy.pipeline.needed_files import needed_by_runs
 from understudy.pipeline.run import run
 from understudy.settings import Settings, build
 
@@ -84,6 +85,7 @@ def run_study(
             run(one.settings, one.path, device=device)
         return {}
     with FolderLock(out) as lock:
+        clear(out)
         return _Work(study, failures, device, observer).do(asked, lock)
 
 
@@ -98,11 +100,14 @@ class _Work:
     observer: Observer
 
     def do(self, asked: Sequence[StudyRun], lock: FolderLock) -> dict[str, Any]:
-        """Load the data of every point first, so that errors appear before hours of work."""
+        """Check the executor and load all points first, so that errors appear before hours of work."""
         further = 0 if STUDIES[self.study.kind].varies else len(list(self.study.runs())) - len(asked)
         if further > 0:
             many = "s in the folder, which count" if further > 1 else " in the folder, which counts"
             self.observer.say(f"study: {further} more run{many} too")
+        is_here = self.study.base.compute.is_here
+        if not is_here and (missing := [one for one in asked if self._is_missing(one)]):
+            check_executor(self._terms(missing))
         is_named = STUDIES[self.study.kind].axis == "names"
         first = [one for one in asked if not one.repeat]
         for one in first if is_named else first[::-1]:  # the most demanding point first
@@ -113,14 +118,19 @@ class _Work:
                 lock.take()
                 self.study.note(one.point)
         self.failures.check(asked)
-        return self._finish_each(asked) if self.terms.compute.is_here else self._finish_side_by_side(asked)
+        return self._finish_each(asked) if is_here else self._finish_side_by_side(asked)
 
-    @property
-    def terms(self) -> Terms:
+    def _terms(self, asked: Sequence[StudyRun]) -> Terms:
         """Of the executor that does the runs."""
-        compute, out = self.study.base.compute, self.study.out.absolute()
-        memory, say = self.study.base.data.memory, self.observer.say
-        return Terms(root=out, compute=compute, device=self.device, memory=memory, say=say)
+        out = self.study.out.absolute()
+        return Terms(
+            root=out,
+            compute=self.study.base.compute,
+            device=self.device,
+            memory=self.study.base.data.memory,
+            needs=needed_by_runs((one.settings for one in asked), out),
+            say=self.observer.say,
+        )
 
     def _is_missing(self, one: StudyRun) -> bool:
         return not one.is_finished and one.point not in self.failures.reasons
@@ -139,7 +149,6 @@ class _Work:
 
     def _finish_side_by_side(self, asked: Sequence[StudyRun]) -> dict[str, Any]:
         """Do the missing runs in workers; a run that may use work of an earlier one waits for that."""
-        check_executor(self.terms)
         results = self._report()
         while waiting := [one for one in asked if self._is_missing(one)]:
             wave = [
@@ -155,7 +164,7 @@ class _Work:
             for job in jobs:
                 job.forget()
             with self.observer.bar("study", total=len(jobs), unit="runs") as advance:
-                do_jobs(jobs, self.terms, advance=advance)
+                do_jobs(jobs, self._terms(wave), advance=advance)
             for job in jobs:
                 with self.failures.of(job.one.point):
                     job.check()

@@ -1,4 +1,4 @@
-"""The exception that users see as a message instead of a traceback."""
+"""The exceptions that users see as a message instead of a traceback."""
 
 from __future__ import annotations
 
@@ -18,6 +18,10 @@ class InputError(ValueError):
         super().__init__(problem + advice)
         self.problem = problem
         self.advice = advice
+
+
+class FullDiskError(InputError):
+    """A disk is full; another machine may have room."""
 
 
 def first_line(error: BaseException) -> str:

@@ -10,7 +10,7 @@ from array import array
 from threading import Lock
 from typing import IO, final
 
-from understudy.core.errors import InputError
+from understudy.core.errors import FullDiskError
 
 _ROOM = 2**26  # bytes kept in memory
 
@@ -40,7 +40,7 @@ class Spool:
         """Add the bytes of an image.
 
         Raises:
-            InputError: if the disk is full.
+            FullDiskError: if the disk is full.
         """
         with self._lock:
             if self._file is None and self._ends[-1] + len(data) > _ROOM:
@@ -65,7 +65,7 @@ class Spool:
             if error.errno != errno.ENOSPC:
                 raise
             folder = tempfile.gettempdir()
-            raise InputError(
+            raise FullDiskError(
                 f"no space is left in {folder}, where images lie that do not fit into memory: make room, or "
                 "set the environment variable TMPDIR to a folder on a larger disk"
             ) from None

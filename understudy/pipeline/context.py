@@ -13,7 +13,6 @@ from typing import Any, final
 import numpy as np
 
 from understudy.core import progress
-from understudy.core.config import Section
 from understudy.core.errors import InputError
 from understudy.core.executors.executor import Terms
 from understudy.core.files import content_of
@@ -29,6 +28,7 @@ from understudy.pipeline.classifiers import Classifiers
 from understudy.pipeline.folder import RunFolder
 from understudy.pipeline.generators import Generators
 from understudy.pipeline.kept_files import kept_templates
+from understudy.pipeline.needed_files import needed_by_jobs
 from understudy.pipeline.synthetic import CuratedSet, SyntheticSets
 from understudy.settings import Settings
 from understudy.training.arms import find_arm
@@ -71,6 +71,7 @@ class Run:
             compute=self.settings.compute,
             device=self.device,
             memory=self.settings.data.memory,
+            needs=needed_by_jobs(self.settings, self.path.absolute()),
             say=self.observer.say,
         )
 
@@ -99,7 +100,7 @@ class Run:
 
         If it was done with other settings, the observer is told which figures leave the results.
         """
-        section: Section = getattr(self.settings, name)
+        section: Any = getattr(self.settings, name)
         earlier = self.folder.record(name) or {}
         if lines := section.replaced(earlier.get("settings", {})):
             self.observer.say(

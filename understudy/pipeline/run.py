@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from understudy.core.errors import InputError
-from understudy.core.executors.do import check_executor, check_one_process
+from understudy.core.executors.do import check_executor, check_one_process, clear
 from understudy.core.lock import FolderLock
 from understudy.core.processes import Processes
 from understudy.core.progress import Observer
@@ -137,12 +137,14 @@ def run(
         return {}
     is_loaded = RunFolder.check(out, settings, resume=resume) and this.folder.record("load") is not None
     with FolderLock(out) as lock:
+        _check_executor(this, STAGES[1 : last + 1])
         if is_loaded:
             _check_changes(this)
         else:
             check_stages(settings, this.splits)  # read and checked before the folder is made
         lock.take()
         RunFolder.open(out, settings, resume=resume)
+        clear(out)
         progress.begin()
         if this.folder.record("load") is None:
             _do(this, STAGES[:1])
@@ -211,10 +213,14 @@ def _with_measured_sizes(settings: Settings, stored: Run) -> Settings:
     return settings
 
 
-def _do_after_load(run: Run, stages: tuple[Stage, ...], progress: ProgressFile) -> None:
-    """Do the stages after the first one, and track them; if none is to be done, check the files."""
+def _check_executor(run: Run, stages: tuple[Stage, ...]) -> None:
+    """Check that the executor can work, if one of the stages is still to be done."""
     if any(not stage.is_finished(run) for stage in stages if stage.is_wanted(run.settings)):
         check_executor(run.terms)
+
+
+def _do_after_load(run: Run, stages: tuple[Stage, ...], progress: ProgressFile) -> None:
+    """Do the stages after the first one, and track them; if none is to be done, check the files."""
     with tracking(run, progress) as track:
         has_done = _do(run, stages, track)
     if not has_done and stages and stages[-1].is_last:

@@ -5,7 +5,7 @@ from concurrent.futures import Future
 import pytest
 from tiny_jobs import Note
 
-from understudy.core.errors import InputError
+from understudy.core.errors import FullDiskError, InputError
 from understudy.core.executors.dispatch import ATTEMPTS, dispatch
 
 
@@ -49,16 +49,18 @@ def test_every_job_is_done_once(jobs):
 
 
 @pytest.mark.parametrize("failures", range(ATTEMPTS))
-def test_a_job_that_fails_less_than_three_times_is_tried_again(jobs, failures):
-    worker = Worker({2: [OSError("full")] * failures})
+@pytest.mark.parametrize("error", [OSError("full"), FullDiskError("make room, or set TMPDIR")])
+def test_a_job_that_fails_less_than_three_times_is_tried_again(error, jobs, failures):
+    worker = Worker({2: [error] * failures})
     list(dispatch(jobs, [worker], lambda: 0))
     assert worker.started.count(2) == 1 + failures
     assert len(worker.finished) == 5
 
 
-def test_a_job_that_fails_three_times_stops_the_run_with_its_reason(jobs):
-    worker = Worker({2: [OSError("no space left")] * ATTEMPTS})
-    with pytest.raises(OSError, match="no space left") as caught:
+@pytest.mark.parametrize("kind", [OSError, FullDiskError])
+def test_a_job_that_fails_three_times_stops_the_run_with_its_reason(kind, jobs):
+    worker = Worker({2: [kind("no space left")] * ATTEMPTS})
+    with pytest.raises(kind, match="no space left") as caught:
         list(dispatch(jobs, [worker], lambda: 0))
     assert caught.value.__notes__ == ["in a worker, for note 2"]
     assert [index for index, _ in worker.finished] == [0, 1]

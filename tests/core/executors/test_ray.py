@@ -5,17 +5,21 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from tiny_jobs import Copy, Failing, Flaky, Killed, Note, TwoFiles, run_folder_is_unseen, terms
 
 from understudy.core.errors import InputError
 from understudy.core.executors import ray_actors, ray_cluster
+from understudy.core.executors.alike import Demands
 from understudy.core.executors.dispatch import ATTEMPTS
 from understudy.core.executors.do import check_executor, do_jobs
-from understudy.core.executors.ray_cluster import check_alike, share_of
-from understudy.core.executors.ray_worker import RayWorker
-from understudy.core.provenance import environment
+from understudy.core.executors.packing import pack
+from understudy.core.executors.ray_cluster import connect, share_of
+from understudy.core.executors.ray_worker import RayWorker, Task
+from understudy.core.host_memory import ImageMemory
 from understudy.core.registry import Registry
 from understudy.core.settings import ComputeSettings
 
@@ -43,13 +47,6 @@ class Cluster:
 
     def __init__(self, *nodes):
         self.nodes = lambda: [{"Alive": True, "Resources": node} for node in nodes]
-
-
-def hello(versions=None, **changes):
-    """What a worker says that is like this process but for some changes."""
-    here = environment("cpu")
-    found = {"Python": here["python"], **here["versions"], **(versions or {})}
-    return {"node": "n7", "versions": found, "sees": True, "has_device": True, **changes}
 
 
 GPUS = {"CPU": 64.0, "GPU": 8.0}
@@ -90,18 +87,38 @@ def test_a_cluster_that_is_too_small(nodes, compute, device, message):
         share_of(Cluster(*nodes), ComputeSettings(executor="ray", **compute), device)
 
 
-def test_workers_that_would_draw_other_images():
-    check_alike([hello(), hello(node="n8")], "cpu")
-    with pytest.raises(InputError, match="node n8 has torch 2.0.0, but this process has .*would differ"):
-        check_alike([hello(), hello({"torch": "2.0.0"}, node="n8")], "cpu")
-    with pytest.raises(InputError, match="node n7 has no GPU"):
-        check_alike([hello(has_device=False)], "cuda")
-
-
 def test_a_worker_says_what_it_is(tmp_path):
-    found = [RayWorker(0).describe(path, "cpu") for path in (tmp_path, tmp_path / "missing")]
-    assert [one["sees"] for one in found] == [True, False]
-    check_alike(found, "cpu")
+    demands = Demands.of(terms(tmp_path))
+    found = [RayWorker(0).describe(path, demands) for path in (tmp_path, tmp_path / "missing", None)]
+    assert [one["sees"] for one in found] == [True, False, False]
+    demands.check(found)
+
+
+def test_a_worker_that_is_started_again_elsewhere_is_compared_before_its_first_job(tmp_path):
+    """Nobody has asked it what it has."""
+    alike, other = Demands.of(terms(tmp_path)), Demands(versions={"torch": "1.0"}, device="cpu", needs=())
+    jobs = [Note(tmp_path / "note")]
+    for demands in (alike, other):
+        task = Task(
+            key="1",
+            root=tmp_path,
+            demands=demands,
+            is_shared=True,
+            stored=(None, None),
+            common=frozenset(),
+            threads=1,
+            memory=ImageMemory(),
+            cwd=tmp_path / "missing",
+            board=None,
+        )
+        asked, again = RayWorker(0), RayWorker(0)
+        asked.describe(None, alike)
+        asked._open(task, pack(jobs, tmp_path), {})
+        if demands is alike:
+            again._open(task, pack(jobs, tmp_path), {})
+        else:
+            with pytest.raises(InputError, match="has torch .*, but the run was started with 1.0"):
+                again._open(task, pack(jobs, tmp_path), {})
 
 
 def test_without_ray(tmp_path, monkeypatch):
@@ -113,6 +130,55 @@ def test_without_ray(tmp_path, monkeypatch):
 def test_a_cluster_that_does_not_answer(tmp_path):
     with pytest.raises(InputError, match="nothing answers at the address of Ray, 127.0.0.1:1 "):
         check_executor(terms(tmp_path, "ray", ray_address="127.0.0.1:1"))
+
+
+@pytest.fixture
+def made_up(monkeypatch):
+    """As much of the module ``ray`` as a connection needs."""
+
+    def init(address, **_):
+        if address == "10.9.9.9:1":
+            raise RuntimeError("Version mismatch: The cluster was started with:\n    Ray: 2.9.0")
+
+    module = SimpleNamespace(
+        __version__="2.60.0",
+        init=init,
+        is_initialized=lambda: False,
+        cluster_resources=lambda: {"CPU": 16.0, "GPU": 4.0, "memory": 1e9},
+    )
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray_cluster.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(ray_cluster, "_check_answers", lambda address: None)
+    monkeypatch.setitem(sys.modules, "ray", module)
+
+
+def test_a_cluster_of_another_version(made_up, tmp_path):
+    with pytest.raises(
+        InputError, match=r"cannot use Ray at 10.9.9.9:1 \(Version mismatch.* runs Ray 2.60.0"
+    ):
+        connect(terms(tmp_path, "ray", ray_address="10.9.9.9:1"))
+
+
+@pytest.mark.parametrize(
+    ("compute", "variable", "which"),
+    [
+        ({}, None, "started on this machine"),
+        ({"ray_address": "10.0.0.1:6379"}, None, "the cluster at 10.0.0.1:6379"),
+        ({}, "10.0.0.2:6379", "the cluster at 10.0.0.2:6379"),
+    ],
+)
+def test_a_run_says_which_ray_it_uses(compute, variable, which, made_up, tmp_path, monkeypatch):
+    if variable:
+        monkeypatch.setenv("RAY_ADDRESS", variable)
+    lines = []
+    connect(replace(terms(tmp_path, "ray", **compute), say=lines.append))
+    assert lines == [f"ray: {which}, 16 CPUs and 4 GPUs"]
+
+
+@pytest.mark.slow
+def test_actors_are_asked_before_there_is_a_folder(cluster, tmp_path):
+    check_executor(terms(tmp_path / "run", "ray", workers=1))
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

@@ -1,13 +1,14 @@
 """Executor `processes`."""
 
 import os
+from contextlib import nullcontext
 
 import pytest
-from tiny_jobs import Copy, Failing, Flaky, Killed, Note, terms
+from tiny_jobs import Copy, Failing, Flaky, Killed, NoRoom, Note, Visible, terms
 
 from understudy.core.errors import InputError
 from understudy.core.executors import worker_processes
-from understudy.core.executors.do import check_executor, do_jobs
+from understudy.core.executors.do import check_executor, clear, do_jobs
 from understudy.core.executors.worker_processes import num_workers, visible_gpus
 from understudy.core.registry import Registry
 from understudy.core.settings import ComputeSettings
@@ -61,6 +62,17 @@ def test_names_from_outside_are_unknown_there(tmp_path, monkeypatch):
             check_executor(terms(tmp_path, executor))
 
 
+def test_what_a_killed_process_has_left_is_removed(tmp_path):
+    """Whichever executor goes on; nothing else is touched."""
+    left, kept = tmp_path / ".workers-1x2y", tmp_path / "adapter"
+    for folder in (left, kept):
+        folder.mkdir()
+        (folder / "jobs").write_bytes(b"packed")
+    clear(tmp_path)
+    clear(tmp_path / "missing")
+    assert list(tmp_path.iterdir()) == [kept]
+
+
 @pytest.mark.slow
 def test_all_jobs_are_done_elsewhere(tmp_path):
     jobs, moved = [Note(tmp_path / str(number), seconds=0.2) for number in range(6)], []
@@ -86,6 +98,24 @@ def test_a_failure_costs_its_job_alone(kind, tmp_path):
     do_jobs(jobs, terms(tmp_path, "processes", workers=2))
     assert all(job.is_done for job in jobs)
     assert len(list(tmp_path.glob("bad-failed-*"))) == 2
+
+
+@pytest.mark.slow
+def test_each_worker_sees_its_gpu_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(worker_processes, "visible_gpus", lambda: ["4", "GPU-8932f937"])
+    jobs = [Visible(tmp_path / str(number)) for number in range(2)]
+    do_jobs(jobs, terms(tmp_path, "processes", device="cuda", threads=1))
+    assert sorted(job.path.read_text() for job in jobs) == ["4", "GPU-8932f937"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("times", [2, 3])
+def test_a_full_disk_costs_its_job(times, tmp_path):
+    """It stops the run after three times, with its sentence."""
+    jobs = [NoRoom(tmp_path / "bad", times=times), Note(tmp_path / "good")]
+    with pytest.raises(InputError, match="^no space is left in /tmp") if times == 3 else nullcontext():
+        do_jobs(jobs, terms(tmp_path, "processes", workers=1))
+    assert jobs[0].is_done == (times == 2)
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any, Protocol
 
-from understudy.core.errors import InputError
+from understudy.core.errors import FullDiskError, InputError
 from understudy.core.executors.job import Job
 
 ATTEMPTS = 3
@@ -30,6 +30,11 @@ class Worker(Protocol):
         Returns:
             How many failures of the job this is: 0 if it is not to blame, :data:`ATTEMPTS` if it is hopeless.
         """
+
+
+def is_final(error: BaseException) -> bool:
+    """Whether a job that failed with this error would fail everywhere."""
+    return isinstance(error, InputError) and not isinstance(error, FullDiskError)
 
 
 def dispatch(
@@ -63,7 +68,7 @@ def dispatch(
                 worker.finish(index, future.result())
             else:
                 failures[index] += worker.recover(error)
-                if isinstance(error, InputError) or failures[index] >= ATTEMPTS:
+                if is_final(error) or failures[index] >= ATTEMPTS:
                     error.add_note(f"in a worker, for {jobs[index].name}")
                     raise error
                 waiting.appendleft(index)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from pathlib import Path
 
 from understudy.core.errors import InputError
 from understudy.core.executors import here, ray_actors, slurm, worker_processes
@@ -16,6 +17,7 @@ __all__ = [
     "EXECUTORS",
     "check_executor",
     "check_one_process",
+    "clear",
     "do_jobs",
     "here",
     "ray_actors",
@@ -44,6 +46,19 @@ def check_executor(terms: Terms) -> None:
         InputError: if it cannot.
     """
     EXECUTORS[terms.compute.executor]().check(terms)
+
+
+def clear(root: Path) -> None:
+    """Remove what a process that was killed has left in a folder, whatever executor it had.
+
+    Args:
+        root: folder of a run or of a study, which is locked.
+
+    Raises:
+        InputError: if something may still work there and cannot be ended from here.
+    """
+    for name in EXECUTORS:
+        EXECUTORS[name]().clear(root)
 
 
 def do_jobs(

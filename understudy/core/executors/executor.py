@@ -23,6 +23,7 @@ class Terms:
         compute: number of workers and so on.
         device: torch device.
         memory: gigabytes for decoded images, of all workers of a machine; None for a share of what is free.
+        needs: files and folders outside of the run that jobs load; absolute paths.
         say: receives messages for the user.
     """
 
@@ -30,6 +31,7 @@ class Terms:
     compute: ComputeSettings
     device: str
     memory: float | None = None
+    needs: tuple[Path, ...] = ()
     say: Callable[[str], object] = lambda line: None
 
 
@@ -41,6 +43,16 @@ class Executor(Protocol):
 
         Raises:
             InputError: if they cannot.
+        """
+
+    def clear(self, root: Path) -> None:
+        """Remove what a process that was killed has left in a folder, and end what still works there.
+
+        Args:
+            root: folder of a run or of a study, in which no other process works.
+
+        Raises:
+            InputError: if something may still work there and cannot be ended from here.
         """
 
     def do(self, jobs: Sequence[Job], terms: Terms) -> Generator[int, None, None]:

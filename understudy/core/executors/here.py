@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, closing
+from pathlib import Path
 from typing import final
 
 from understudy.core.executors.executor import EXECUTORS, Terms
@@ -22,6 +23,9 @@ class Local:
     def check(self, terms: Terms) -> None:
         """Nothing can be wrong."""
 
+    def clear(self, root: Path) -> None:
+        """Nothing is left: this process leaves only what the run keeps."""
+
     def do(self, jobs: Sequence[Job], terms: Terms) -> Generator[int, None, None]:
         for job in jobs:
             with threads_for(job):
@@ -38,6 +42,9 @@ class Auto:
 
     def check(self, terms: Terms) -> None:
         """Nothing can be wrong."""
+
+    def clear(self, root: Path) -> None:
+        """Nothing is left but what worker processes leave, which their own executor removes."""
 
     def do(self, jobs: Sequence[Job], terms: Terms) -> Generator[int, None, None]:
         workers = 1 if jobs[0].threads is None else num_trainers(terms.compute.workers, terms.device)

@@ -19,11 +19,12 @@ from uuid import uuid4
 import numpy as np
 
 from understudy.core.errors import InputError, first_line
+from understudy.core.executors.alike import Demands
 from understudy.core.executors.dispatch import ATTEMPTS, dispatch
 from understudy.core.executors.executor import EXECUTORS, Terms
 from understudy.core.executors.job import Job
 from understudy.core.executors.packing import contents, pack, put
-from understudy.core.executors.ray_cluster import Share, check_alike, connect, share_of
+from understudy.core.executors.ray_cluster import Share, connect, share_of
 from understudy.core.executors.ray_worker import Board, RayWorker, Task
 from understudy.core.host_memory import ImageMemory
 
@@ -41,7 +42,10 @@ class RayActors:
         """Start the actors, and check that they would do the same as this process."""
         ray = connect(terms)
         share = share_of(ray, terms.compute, terms.device)
-        _asked(ray, _team(ray, share, share.workers), terms)
+        _asked(ray, _team(ray, share, share.workers), terms, Demands.of(terms))
+
+    def clear(self, root: Path) -> None:
+        """Nothing is left: Ray ends actors with the process that started them."""
 
     def do(self, jobs: Sequence[Job], terms: Terms) -> Generator[int, None, None]:
         with _actors(jobs, terms) as (actors, total):
@@ -106,7 +110,10 @@ def _task(
     ray: Any, handles: Sequence[Any], board: Any, jobs: Sequence[Job], terms: Terms, threads: int
 ) -> Task:
     """Put what all actors need into the object store."""
-    found = _asked(ray, handles, terms)
+    demands = Demands.of(terms)
+    terms.root.mkdir(parents=True, exist_ok=True)
+    with NamedTemporaryFile(dir=terms.root, prefix=".seen-", suffix=".tmp") as probe:
+        found = _asked(ray, handles, terms, demands, Path(probe.name))
     is_shared = all(one["sees"] for one in found)
     common = set(jobs[0].reads).intersection(*(job.reads for job in jobs))
     files = {} if is_shared else contents(common, terms.root)
@@ -117,6 +124,7 @@ def _task(
     return Task(
         key=uuid4().hex,
         root=terms.root,
+        demands=demands,
         is_shared=is_shared,
         stored=stored,
         common=frozenset(common),
@@ -127,30 +135,30 @@ def _task(
     )
 
 
-def _asked(ray: Any, handles: Sequence[Any], terms: Terms) -> list[dict[str, Any]]:
-    """What actors say about themselves, once all have started.
+def _asked(
+    ray: Any, handles: Sequence[Any], terms: Terms, demands: Demands, probe: Path | None = None
+) -> list[dict[str, Any]]:
+    """What actors say about themselves, once all have started; see :meth:`RayWorker.describe`.
 
     Raises:
         InputError: if one cannot start, or would make other images.
     """
-    terms.root.mkdir(parents=True, exist_ok=True)
-    with NamedTemporaryFile(dir=terms.root, prefix=".seen-", suffix=".tmp") as probe:
-        waiting = [handle.describe.remote(Path(probe.name), terms.device) for handle in handles]
-        ready, late = ray.wait(waiting, num_returns=len(waiting), timeout=_PATIENCE)
-        if late:
-            terms.say(
-                f"ray: {len(ready)} of {len(waiting)} workers have started; waiting for CPUs and GPUs that "
-                "are in use"
-            )
-        try:
-            found: list[dict[str, Any]] = ray.get(waiting)
-        except Exception as error:
-            _disband(ray)
-            raise InputError(
-                f"a worker of Ray cannot start ({first_line(error)}): install this version of understudy on "
-                "every node"
-            ) from error
-    check_alike(found, terms.device)
+    waiting = [handle.describe.remote(probe, demands) for handle in handles]
+    ready, late = ray.wait(waiting, num_returns=len(waiting), timeout=_PATIENCE)
+    if late:
+        terms.say(
+            f"ray: {len(ready)} of {len(waiting)} workers have started; waiting for CPUs and GPUs that are "
+            "in use"
+        )
+    try:
+        found: list[dict[str, Any]] = ray.get(waiting)
+    except Exception as error:
+        _disband(ray)
+        raise InputError(
+            f"a worker of Ray cannot start ({first_line(error)}): install this version of understudy on "
+            "every node"
+        ) from error
+    demands.check(found)
     return found
 
 

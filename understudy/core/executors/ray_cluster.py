@@ -7,18 +7,14 @@ import importlib.util
 import logging
 import os
 import socket
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
 from understudy.core.errors import InputError, first_line
 from understudy.core.executors.executor import Terms, check_names_known
-from understudy.core.provenance import environment
 from understudy.core.settings import ComputeSettings
 from understudy.core.threads import num_cores
 
-_COMPARED = ("Python", "understudy", "torch", "diffusers", "transformers")
-"""Versions in which actors must agree with this process, because images would differ otherwise."""
 _PATIENCE = 10.0  # seconds to wait for an answer
 
 
@@ -113,28 +109,3 @@ def share_of(ray: Any, compute: ComputeSettings, device: str) -> Share:
             f"{len(nodes)} nodes: give fewer --workers"
         )
     return share
-
-
-def check_alike(found: Sequence[Mapping[str, Any]], device: str) -> None:
-    """Check that actors would make the same images as this process.
-
-    Args:
-        found: what each actor says about itself.
-        device: torch device.
-
-    Raises:
-        InputError: naming the first node that has other versions, or no such device.
-    """
-    here = environment("cpu")
-    versions = {"Python": here["python"], **here["versions"]}
-    for one in found:
-        if not one["has_device"]:
-            raise InputError(
-                f"the Ray worker on node {one['node']} has no GPU that torch can use: give --device cpu"
-            )
-        for name in _COMPARED:
-            if (there := one["versions"].get(name)) != versions[name]:
-                raise InputError(
-                    f"the Ray worker on node {one['node']} has {name} {there}, but this process has "
-                    f"{versions[name]}: images would differ; install the same version on all nodes"
-                )

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
 from understudy.core.device_memory import release
+from understudy.core.executors.alike import Demands
 from understudy.core.executors.job import Job
 from understudy.core.executors.packing import contents, put, unpack
 from understudy.core.executors.progress_slots import Slot, work
+from understudy.core.executors.scratch import Scratch
 from understudy.core.host_memory import ImageMemory
-from understudy.core.provenance import environment
 from understudy.core.threads import use_threads, wait_passively
 
 
@@ -28,6 +27,7 @@ class Task:
     Attributes:
         key: no other list of jobs has the same.
         root: folder of the run, on the machine that asks.
+        demands: what actors must have.
         is_shared: whether the actors see that folder.
         stored: reference to the packed jobs, and to the files that all of them read, in the object store.
         common: paths of these files.
@@ -39,6 +39,7 @@ class Task:
 
     key: str
     root: Path
+    demands: Demands
     is_shared: bool
     stored: tuple[Any, Any]
     common: frozenset[Path]
@@ -61,24 +62,18 @@ class RayWorker:
         self._slot = slot
         self._key = ""
         self._jobs: Sequence[Job] = ()
-        self._scratch: Path | None = None
+        self._scratch: Scratch | None = None
+        self._has_described = False
 
-    def describe(self, probe: Path, device: str) -> dict[str, Any]:
-        """Node, versions, and whether this worker sees a file of the run and has the device.
+    def describe(self, probe: Path | None, demands: Demands) -> dict[str, Any]:
+        """What this worker has, and whether it sees a file of the run.
 
         Args:
-            probe: a file that exists on the machine that asks.
-            device: torch device.
+            probe: a file that exists on the machine that asks; None before the run has a folder.
+            demands: what it must have.
         """
-        import torch  # slow to import; its threads read their environment then
-
-        there = environment("cpu")
-        return {
-            "node": platform.node(),
-            "versions": {"Python": there["python"], **there["versions"]},
-            "sees": probe.exists(),
-            "has_device": device == "cpu" or torch.cuda.is_available(),
-        }
+        self._has_described = True
+        return {**demands.found_here(), "sees": probe is not None and probe.exists()}
 
     def do(self, task: Task, index: int, files: Mapping[str, bytes]) -> dict[str, bytes]:
         """Do a job.
@@ -97,7 +92,7 @@ class RayWorker:
             self._open(task, *ray.get(list(task.stored)))
         use_threads(task.threads)
         task.memory.use()
-        root = self._scratch or task.root
+        root = self._root(task)
         put(files, root)
         before = _times(root) if self._scratch else {}
         job, board, slot = self._jobs[index], task.board, self._slot
@@ -118,19 +113,26 @@ class RayWorker:
     def _open(self, task: Task, packed: Any, files: Mapping[str, bytes]) -> None:
         """Unpack the jobs of a list, and write the files that all of them read."""
         self._close()
-        if task.is_shared and not task.root.is_dir():  # started again on another node
+        if not self._has_described:  # started again, perhaps on another node
+            task.demands.check([task.demands.found_here()])
+            self._has_described = True
+        if task.is_shared and not task.root.is_dir():
             raise OSError(f"node {platform.node()} does not see {task.root}, as the others do")
         if task.cwd.is_dir():
             os.chdir(task.cwd)
         if not task.is_shared:
-            self._scratch = Path(tempfile.mkdtemp(prefix="understudy-"))
-            put(files, self._scratch)
-        self._jobs, self._key = unpack(packed, self._scratch or task.root), task.key
+            self._scratch = Scratch()
+            put(files, self._scratch.path)
+        self._jobs, self._key = unpack(packed, self._root(task)), task.key
+
+    def _root(self, task: Task) -> Path:
+        """Folder of the run, or what stands for it here."""
+        return self._scratch.path if self._scratch else task.root
 
     def _close(self) -> None:
         self._jobs, self._key = (), ""
         if self._scratch is not None:
-            shutil.rmtree(self._scratch, ignore_errors=True)
+            self._scratch.remove()
             self._scratch = None
 
 

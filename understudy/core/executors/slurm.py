@@ -9,6 +9,7 @@ put it into the queue again at any time. The run folder must be on a file system
 from __future__ import annotations
 
 import importlib.util
+import platform
 import shutil
 import subprocess
 import time
@@ -18,18 +19,22 @@ from pathlib import Path
 from typing import Any, final
 
 from understudy.core.errors import InputError, first_line
-from understudy.core.executors.dispatch import ATTEMPTS
+from understudy.core.executors.alike import Demands
+from understudy.core.executors.dispatch import ATTEMPTS, is_final
 from understudy.core.executors.executor import EXECUTORS, Terms, check_names_known
 from understudy.core.executors.job import Job
 from understudy.core.executors.packing import pack, unpack
 from understudy.core.executors.progress_slots import SLOT, slot_in, total_of, work
 from understudy.core.files import read_json, write_json, write_text
 from understudy.core.host_memory import ImageMemory
+from understudy.core.listing import listed
 from understudy.core.threads import use_threads, wait_passively
 
+_FOLDER = "slurm"  # name of the folder of all submissions, in that of the run
 _JOBS = "jobs"  # name of the file with the packed jobs
 _IDS = "array"  # name of the file with the numbers of the SLURM jobs
 _FAILED = "failed-"  # beginning of the names of files in which tasks tell why jobs failed
+_BEGAN = "began-"  # beginning of the names of files in which tasks note their node at their start
 _LOOK = 5.0  # seconds between two looks at the array
 _cluster: str | None = None
 """Tests run the array in processes of this machine; None for SLURM."""
@@ -59,13 +64,31 @@ class Slurm:
         if _cluster is None and shutil.which("sbatch") is None:
             raise InputError("--executor slurm must be started where sbatch is, such as on a login node")
 
+    def clear(self, root: Path) -> None:
+        """End arrays, because two tasks must not write one file."""
+        folder = root / _FOLDER
+        numbers = [
+            number
+            for ids in sorted(folder.glob(f"*/{_IDS}"))
+            for number in ids.read_text(encoding="utf-8").split()
+        ]
+        if numbers and _cluster is None:
+            if shutil.which("scancel") is None:
+                raise InputError(
+                    f"SLURM jobs of a process that was killed may still write to {root} "
+                    f"({listed(numbers)}), and scancel is not on this machine: go on where it is, or end "
+                    f"them there and remove {folder}"
+                )
+            subprocess.run(["scancel", *numbers], check=False, capture_output=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
     def do(self, jobs: Sequence[Job], terms: Terms) -> Generator[int, None, None]:
         """Submit an array and wait for it; what is missing is submitted again, while something gets done."""
-        _cancel_earlier(terms.root / "slurm")
+        self.clear(terms.root)
         waiting, attempts, number = list(jobs), 0, 0
         while waiting:
             number += 1
-            folder = terms.root / "slurm" / str(number)
+            folder = terms.root / _FOLDER / str(number)
             tasks = _submit(folder, waiting, terms)
             terms.say(f"slurm: {len(tasks)} jobs submitted; their output is in {folder}")
             try:
@@ -74,22 +97,20 @@ class Slurm:
                 for task in tasks:
                     task.cancel()
                 raise
+            finally:
+                (folder / _IDS).unlink(missing_ok=True)  # nothing of it is left to be ended
             missing = [job for job in waiting if not job.is_done]
+            if len(missing) == len(waiting) and not list(folder.glob(f"{_BEGAN}*")):
+                raise InputError(
+                    f"no task of the SLURM jobs began: the nodes may not see {folder}, or lack this version "
+                    "of understudy; see the output of the tasks there"
+                )
             attempts = attempts + 1 if len(missing) == len(waiting) else 1
             failures = _failures(folder)
             if missing and (attempts == ATTEMPTS or any(each["is_final"] for each in failures)):
                 raise InputError(_explanation(failures, missing, folder))
             waiting = missing
-        shutil.rmtree(terms.root / "slurm", ignore_errors=True)
-
-
-def _cancel_earlier(folder: Path) -> None:
-    """End arrays of a process that was killed: two tasks must not write one file."""
-    for ids in folder.glob(f"*/{_IDS}"):
-        if _cluster is None:
-            numbers = ids.read_text(encoding="utf-8").split()
-            subprocess.run(["scancel", *numbers], check=False, capture_output=True)
-    shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(terms.root / _FOLDER, ignore_errors=True)
 
 
 def _submit(folder: Path, jobs: Sequence[Job], terms: Terms) -> list[Any]:
@@ -106,6 +127,7 @@ def _submit(folder: Path, jobs: Sequence[Job], terms: Terms) -> list[Any]:
         of=number,
         threads=threads,
         memory=ImageMemory(terms.memory),
+        demands=Demands.of(terms),
     )
     shares = [replace(first, worker=worker) for worker in range(number)]
     gpus = int(terms.compute.gpus_per_worker) if terms.device.startswith("cuda") else 0
@@ -180,6 +202,7 @@ class _Share:
         worker, of: number of the task, and of all tasks.
         threads: of the task.
         memory: of the task, for decoded images.
+        demands: what its node must have.
     """
 
     folder: Path
@@ -188,6 +211,7 @@ class _Share:
     of: int
     threads: int
     memory: ImageMemory
+    demands: Demands
 
 
 def _run(share: _Share) -> None:
@@ -195,6 +219,12 @@ def _run(share: _Share) -> None:
     wait_passively()
     use_threads(share.threads)
     share.memory.use()
+    write_text(share.folder / f"{_BEGAN}{share.worker}", platform.node())
+    try:
+        share.demands.check([share.demands.found_here()])
+    except InputError as error:
+        _tell(share.folder, f"task-{share.worker}", f"task {share.worker}", error)
+        return
     progress = slot_in(share.folder / f"{SLOT}{share.worker}")
     jobs = unpack((share.folder / _JOBS).read_bytes(), share.root)
     for index in range(share.worker, len(jobs), share.of):
@@ -203,7 +233,11 @@ def _run(share: _Share) -> None:
         try:
             work(jobs[index], progress)
         except Exception as error:  # noqa: BLE001 - told by the process that waits
-            is_final = isinstance(error, InputError)
-            reason = str(error) if is_final else f"{type(error).__name__}: {error}"
-            told = {"job": jobs[index].name, "reason": reason, "is_final": is_final}
-            write_json(share.folder / f"{_FAILED}{index}", told)
+            _tell(share.folder, str(index), jobs[index].name, error)
+
+
+def _tell(folder: Path, name: str, job: str, error: Exception) -> None:
+    """Tell why a job failed."""
+    reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+    told = {"job": job, "reason": reason, "is_final": is_final(error)}
+    write_json(folder / f"{_FAILED}{name}", told)

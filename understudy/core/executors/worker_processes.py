@@ -45,6 +45,11 @@ class WorkerProcesses:
         """Check that there are as many cores or GPUs as workers."""
         num_workers(terms.compute, terms.device)
 
+    def clear(self, root: Path) -> None:
+        """Remove folders with packed jobs; workers end by themselves when their parent is killed."""
+        for left in root.glob(f"{_FOLDER}*"):
+            shutil.rmtree(left, ignore_errors=True)
+
     def do(self, jobs: Sequence[Job], terms: Terms) -> Generator[int, None, None]:
         yield from in_processes(jobs, terms, num_workers(terms.compute, terms.device))
 
@@ -105,8 +110,7 @@ def in_processes(jobs: Sequence[Job], terms: Terms, number: int) -> Generator[in
     """Do the jobs in ``number`` processes; the first progress, 0, tells that they have started."""
     gpus = visible_gpus() if terms.device == "cuda" else [""] * number
     terms.root.mkdir(parents=True, exist_ok=True)
-    for left in terms.root.glob(f"{_FOLDER}*"):  # of a run that was killed
-        shutil.rmtree(left, ignore_errors=True)
+    WorkerProcesses().clear(terms.root)
     with tempfile.TemporaryDirectory(dir=terms.root, prefix=_FOLDER, ignore_cleanup_errors=True) as folder:
         Path(folder, _JOBS).write_bytes(pack(jobs, terms.root))
         threads = terms.compute.threads or max(1, num_cores() // number)
