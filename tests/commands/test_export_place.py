@@ -56,7 +56,7 @@ def test_a_classifier_goes_to_a_folder(finished, understudy):
             ("--what", "adapter"),
             "models",
             "me/pets",
-            {"report.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors"},
+            {"report.json", "samples.png", "unet/config.json", "unet/diffusion_pytorch_model.safetensors"},
         ),
     ],
 )
@@ -100,7 +100,8 @@ def test_the_same_upload_again_changes_nothing_and_another_one_is_refused(
         assert "me/pets exists on the hub and holds other files, README.md, model.safetensors" in one_line(
             err
         )
-        assert there.repositories == {"models/me/pets": Repository(private=True, files=before)}
+        kept = Repository(private=True, files=before, large={"model.safetensors"})
+        assert there.repositories == {"models/me/pets": kept}
 
 
 @pytest.mark.parametrize(
