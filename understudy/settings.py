@@ -37,6 +37,7 @@ from understudy.evaluation.settings import (
     ScaleSettings,
     ShiftSettings,
 )
+from understudy.generators.pipeline_size import is_large
 from understudy.generators.settings import GeneratorSettings, VisualSettings
 from understudy.sampling.settings import DrawSettings
 from understudy.training.settings import CompareSettings, TuneSettings
@@ -134,6 +135,11 @@ _DEFAULTS_FOR: dict[str, dict[str, Any]] = {
 }
 """Defaults that depend on the generator; presets, recipes and the user override them."""
 
+_EARLIER_OF_LARGE: dict[str, dict[str, tuple[object, object]]] = {
+    "adapt": {"augmentation": ("flip-crop", "flip")},
+    "draw": {"part_size": (256, 32)},
+}
+"""Defaults of large pipelines that have changed: what they were, and what they are."""
 _EARLIER_ADAPT: dict[str, dict[str, Any]] = {"class_conditional": {"until": "steps", "ema_length": None}}
 """How earlier versions adapted a generator, where the default has changed since."""
 
@@ -184,6 +190,14 @@ def with_earlier_defaults(settings: Settings, stored: Settings) -> Settings:
         today = _DEFAULTS_FOR[name]["adapt"]
         changes = {key: earlier[key] for key in earlier if getattr(settings.adapt, key) == today[key]}
         sections["adapt"] = settings.adapt.changed(**changes)
+    for section, values in _EARLIER_OF_LARGE.items() if is_large(name) else ():
+        now, before = sections.get(section, getattr(settings, section)), getattr(stored, section)
+        changes = {
+            key: earlier
+            for key, (earlier, today) in values.items()
+            if (getattr(before, key), getattr(now, key)) == (earlier, today)
+        }
+        sections[section] = now.changed(**changes)
     return settings.model_copy(update=sections)
 
 

@@ -19,7 +19,7 @@ from understudy.generators import pipeline_size
 from understudy.generators.pipeline_size import is_large
 from understudy.pipeline.load import about_large_pipelines, about_photographs
 from understudy.recipes import RECIPES
-from understudy.settings import build, to_yaml
+from understudy.settings import build, to_yaml, with_earlier_defaults
 
 
 def _layers(source, **sections):
@@ -130,6 +130,20 @@ def test_classes_that_the_backbone_knows_are_named(names, told, photographs):
 def test_images_that_cannot_be_read_are_left_to_the_run(source, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert defaults_for(source) == {}
+
+
+def test_a_large_pipeline_goes_on_with_its_earlier_defaults_from_python_too():
+    """Where `build(defaults_for(...))` gives today's."""
+    data, generator = {"source": "photos"}, {"name": "org/pipeline"}
+    adapt, draw = {"method": "lora", "augmentation": "flip-crop"}, {"part_size": 256}
+    stored = build({"data": data, "generator": generator, "adapt": adapt, "draw": draw})
+    today = build(stored.model_dump(), {"adapt": {"augmentation": "flip"}, "draw": {"part_size": 32}})
+    assert with_earlier_defaults(today, stored) == stored
+    mine = build(stored.model_dump(), {"draw": {"part_size": 64}})
+    assert with_earlier_defaults(mine, stored).draw.part_size == 64
+    small = {"generator": {"name": "mini"}}
+    ours, theirs = (build(each.model_dump(), small) for each in (today, stored))
+    assert with_earlier_defaults(ours, theirs) == ours
 
 
 @pytest.mark.parametrize("kind", ["run", "study", "stopped study"])
@@ -355,10 +369,10 @@ def test_one_line_says_how_a_large_pipeline_is_used(changes, sentence):
 @pytest.mark.parametrize(
     ("name", "draw", "adapt", "advice"),
     [
-        ("org/sd-turbo", {}, {}, "--set draw.sampler=ddim --set draw.steps=4 --set adapt.method=none"),
-        ("org/lcm-dreams", {}, {"method": "none"}, "--set draw.sampler=lcm --set draw.steps=4"),
-        ("org/sd3-turbo", {}, {"method": "none"}, "--set draw.steps=4"),
-        ("org/FLUX.1-schnell", {}, {}, "--set adapt.method=none"),
+        ("org/sd-turbo", {}, {}, "draw.sampler=ddim --set draw.steps=4 --set adapt.method=none"),
+        ("org/lcm-dreams", {}, {"method": "none"}, "draw.sampler=lcm --set draw.steps=4"),
+        ("org/sd3-turbo", {}, {"method": "none"}, "draw.steps=4"),
+        ("org/FLUX.1-schnell", {}, {}, "adapt.method=none"),
         ("org/sd-turbo", {"sampler": "ddim", "steps": 1}, {"method": "none"}, None),
         ("org/pipeline", {}, {}, None),
     ],
@@ -367,7 +381,7 @@ def test_distilled_weights_are_warned_of_many_steps_and_of_adaptation(name, draw
     data, generator = {"source": "digits"}, {"name": name}
     settings = with_defaults([{"data": data, "generator": generator, "draw": draw, "adapt": adapt}])
     warnings = [told for told in about_large_pipelines(settings) if told.startswith("warning")]
-    assert [told.partition("undoes: ")[2] for told in warnings] == ([] if advice is None else [advice])
+    assert [told.partition(": --set ")[2] for told in warnings] == ([] if advice is None else [advice])
 
 
 def test_what_needs_the_defaults_of_a_pipeline_is_accepted():

@@ -178,6 +178,22 @@ def test_without_a_search_for_copies_no_picture_is_shared(finished):
     assert shareable_samples(RunFolder(finished.path, off)) is None
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"draw": {"strength": 0.5}},
+        {"draw": {"exemplar_weight": 0.1}},
+        {"visual": {"kind": "per-image"}},
+    ],
+)
+def test_images_drawn_from_single_real_ones_are_not_shared(changes, finished):
+    settings = finished.settings
+    for section, values in changes.items():
+        made = getattr(settings, section).model_copy(update=values)
+        settings = settings.model_copy(update={section: made})
+    assert shareable_samples(RunFolder(finished.path, settings)) is None
+
+
 def test_an_adapter_does_not_tell_its_images(finished, tmp_path):
     """Digests of the real images are a list of members; the run keeps them."""
     export_part(finished, tmp_path / "to", what="adapter")

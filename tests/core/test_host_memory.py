@@ -53,6 +53,7 @@ def test_a_task_that_uses_more_than_it_asked_for_has_none_left(monkeypatch):
         {"SLURM_MEM_PER_NODE": "0"},  # all of the node
         {"SLURM_MEM_PER_CPU": "512"},
         {"SLURM_MEM_PER_NODE": "much"},
+        {"SLURM_MEM_PER_NODE": "64G"},  # what a user has asked srun for
         {"SLURM_MEM_PER_CPU": "0", "SLURM_CPUS_ON_NODE": "4"},
     ],
 )

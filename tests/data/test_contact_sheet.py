@@ -9,7 +9,7 @@ from understudy.data.contact_sheet import contact_sheet
 
 def test_it_shows_the_first_images_of_each_class():
     real, synthetic = two_classes(12, size=16), two_classes(4, size=16, split="synthetic", seed=1)
-    sheet = np.asarray(contact_sheet(synthetic, below=real, size=64))
+    sheet = np.asarray(contact_sheet(synthetic, real=real, size=64))
     assert sheet.shape == (4 * 64 + 16 + 4 * 64, 2 * 64, 3)
     for label in (0, 1):
         columns = sheet[:, 64 * label : 64 * label + 64]
@@ -23,12 +23,12 @@ def test_it_shows_the_first_images_of_each_class():
 def test_synthetic_images_are_shown_alone_too():
     real, synthetic = two_classes(12, size=16), two_classes(4, size=16, split="synthetic", seed=1)
     alone = np.asarray(contact_sheet(synthetic, size=64))
-    np.testing.assert_array_equal(alone, np.asarray(contact_sheet(synthetic, below=real, size=64))[-4 * 64 :])
+    np.testing.assert_array_equal(alone, np.asarray(contact_sheet(synthetic, real=real, size=64))[-4 * 64 :])
 
 
 def test_small_images_are_enlarged_and_missing_ones_are_white():
     real, one = two_classes(12, size=16), two_classes(12, size=16, split="synthetic").select([0])
-    sheet = np.asarray(contact_sheet(one, below=real, size=16))
+    sheet = np.asarray(contact_sheet(one, real=real, size=16))
     assert sheet.shape == (64 * 8 + 16, 64, 3), "one class has synthetic images"
     assert (sheet[64 * 5 + 16 :] == 255).all()
     with pytest.raises(ValueError, match="at least one"):

@@ -70,7 +70,7 @@ def draw_a_few(
         device: torch device.
         images: how many to draw, spread over the classes; by default four per class, or 100 in all if that is
             more and takes no minute, because fewer often cannot show that the generator knows no such images.
-            No more are drawn.
+            It never draws more than these.
         seconds: draw fewer if all would take longer than this.
         observer: shows that many images are read, and is told how long drawing takes if that is long.
 
@@ -93,10 +93,10 @@ def draw_a_few(
         tokens=settings.adapt.tokens(train.num_classes),
         precision=drawing_precision(draw.precision, settings.generator, device),
     )
-    rows, takes = _rows_to_draw(planner, images, seconds)
+    rows, takes = _rows_to_draw(planner, images, seconds, device=device)
     if observer is not None and seconds is None and takes > _PATIENCE:
-        told = f"drawing {len(rows)} images takes about {rough_duration(takes)}"
-        observer.say(f"{told}: --images N draws N")
+        fewer = "" if images is not None else "; --images 10 draws fewer"
+        observer.say(f"drawing {len(rows)} images takes about {rough_duration(takes)}{fewer}")
     at_once = MicroBatch(draw.batch_size, work="drawing")
     timed = partial(_timed_drawing, generator, train=train)
     drawn = [at_once.fit(partial(timed, batch)) for batch in batches(rows, draw.batch_size)]
@@ -113,7 +113,9 @@ def draw_a_few(
     )
 
 
-def _rows_to_draw(planner: Planner, images: int | None, seconds: float | None) -> tuple[list[PlanRow], float]:
+def _rows_to_draw(
+    planner: Planner, images: int | None, seconds: float | None, *, device: str
+) -> tuple[list[PlanRow], float]:
     """The images to draw, fewer if the generator is slow, and the seconds that they will take."""
     train, generator = planner.train, planner.generator
     none, available = np.zeros(train.num_classes, dtype=np.int64), generator.available(train.class_names)
@@ -123,6 +125,10 @@ def _rows_to_draw(planner: Planner, images: int | None, seconds: float | None) -
     # does not count as drawing: the first call includes set-up
     MicroBatch(1, work="drawing").fit(partial(draw_rows, generator, rows[:1], train=train))
     one, most = time.monotonic() - start, len(rows)
+    if device != "cpu" and len(rows) * one > _PATIENCE:  # the set-up of a GPU takes long
+        start = time.monotonic()
+        draw_rows(generator, rows[:1], 1, train=train)
+        one = time.monotonic() - start
     if seconds is not None:
         most = max(1, int(seconds / one))
     elif images is None and len(rows) * one > _PATIENCE:

@@ -86,7 +86,7 @@ PreviewImages = Annotated[
     int | None,
     whole_number(
         help="images to draw, spread over the classes [default: 4 per class, of up to 40 classes; 100 in all "
-        "if that is more and takes no minute]"
+        "if that is more and takes no minute; also the most]"
     ),
 ]
 

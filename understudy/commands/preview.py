@@ -73,7 +73,7 @@ def preview(
     few = draw_a_few(settings, device=device, images=images, observer=observer)
     mark = PngInfo()
     mark.add_text("Software", _MARK)
-    sheet = contact_sheet(few.drawn, below=few.splits.train, size=few.generator.image_size)
+    sheet = contact_sheet(few.drawn, real=few.splits.train, size=few.generator.image_size)
     write_atomically(to, lambda path: sheet.save(path, format="PNG", pnginfo=mark))
     measured, cut = measure(settings, few, device=device), ""
     if limit is not None:

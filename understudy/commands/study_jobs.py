@@ -9,7 +9,7 @@ from typing import final
 
 from understudy.commands.study_failures import reason_of
 from understudy.commands.study_folder import StudyRun
-from understudy.core.errors import InputError
+from understudy.core.errors import FullDiskError, InputError
 from understudy.core.executors.job import Job
 from understudy.core.files import write_text
 from understudy.pipeline.run import run
@@ -55,6 +55,8 @@ class StudyRunJob(Job):
         settings = with_section(self.one.settings, "compute", executor="local")
         try:
             run(settings, self.one.path, device=self.device)
+        except FullDiskError:  # another machine may have room
+            raise
         except (InputError, MemoryError, RuntimeError) as error:
             if (reason := reason_of(error)) is None:
                 raise

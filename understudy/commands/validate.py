@@ -18,7 +18,6 @@ from understudy.data.load import Splits, load_splits
 from understudy.data.settings import CaptionSettings
 from understudy.data.sources.leftovers import LeftOut
 from understudy.evaluation.class_sizes import too_few_test_images
-from understudy.generators.pipeline_kind import files_of
 from understudy.generators.pipeline_size import is_large
 from understudy.generators.room import bytes_of_weights, less_memory
 from understudy.generators.silence import no_progress_bars
@@ -138,9 +137,9 @@ def _about_memory(settings: Settings) -> tuple[str, ...]:
     generator = settings.generator
     if not is_large(generator.name):
         return ()
-    if files_of(generator.name) is None:
-        return ("memory: what the weights take is known once the hub has sent them",)
     need = bytes_of_weights(generator, on_device=True)
+    if not need:  # not all files need be there if the hub was interrupted
+        return ("memory: what the weights take is known once the hub has sent them",)
     what = "the weights of the denoiser" if generator.cpu_offload else "the weights"
     told = f"memory: {what} take {need / 1e9:.1f} GB in generator.precision={generator.precision}; "
     told += "adapting and drawing need more"

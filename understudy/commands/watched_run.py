@@ -254,7 +254,7 @@ def _bars(progress: Mapping[str, Any], *, moves: bool = True) -> list[ShownBar]:
 def _part_at_work(progress: Mapping[str, Any], written: int) -> tuple[float, int] | None:
     """Time and number of all images drawn, with those that are in no file yet."""
     for bar in progress.get("bars", []):
-        if bar["unit"] == "images" and bar["text"] == "draw round-00":
+        if bar["unit"] == "images" and bar["text"].startswith("draw round-"):
             return float(progress["written"]), max(written, int(bar["done"]))
     return None
 

@@ -71,9 +71,9 @@ def _left_of_slurm_task() -> int | None:
 
 
 def _number(name: str) -> int:
-    """The largest number of an environment variable such as ``2(x3),1``, without how often each holds."""
-    numbers = re.findall(r"\d+", re.sub(r"\(x\d+\)", "", os.environ.get(name, "")))
-    return max(map(int, numbers), default=0)
+    """The largest number of an environment variable such as ``2(x3),1``; 0 for one of another form."""
+    parts = [re.fullmatch(r"(\d+)(\(x\d+\))?", part) for part in os.environ.get(name, "").split(",")]
+    return max((int(part[1]) for part in parts if part), default=0) if all(parts) else 0
 
 
 def _groups() -> list[Path]:

@@ -12,12 +12,12 @@ MOST_PER_CLASS = 4
 _SMALL = 64  # pixels; smaller images are enlarged to about this size
 
 
-def contact_sheet(synthetic: LabelledSet, *, below: LabelledSet | None = None, size: int) -> Image.Image:
+def contact_sheet(synthetic: LabelledSet, *, real: LabelledSet | None = None, size: int) -> Image.Image:
     """Draw one column for each of the first 40 classes that have synthetic images.
 
     Args:
         synthetic: at most four images of each class are shown; at least one in all.
-        below: real images, at most four of each class, which the synthetic ones are shown below.
+        real: real images, at most four of each class, which are shown above.
         size: width and height of an image in pixels, at least 4.
 
     Returns:
@@ -34,7 +34,7 @@ def contact_sheet(synthetic: LabelledSet, *, below: LabelledSet | None = None, s
         drawn = _stack(synthetic, label, size)
         space = np.full((3, size // 4, size), 255, np.uint8)
         columns.append(
-            drawn if below is None else np.concatenate([_stack(below, label, size), space, drawn], axis=1)
+            drawn if real is None else np.concatenate([_stack(real, label, size), space, drawn], axis=1)
         )
     sheet = np.concatenate(columns, axis=2).transpose(1, 2, 0)
     zoom = max(1, _SMALL // size)

@@ -33,11 +33,13 @@ class Neighbours:
         ids: id of the nearest train image.
         distances: distance to it, float64 of shape (N,), in ``DISTANCE_UNIT``.
         exact: whether any train image has the same pixels, bool of shape (N,).
+        used_index: whether any of the images was compared only with the train images that an index found.
     """
 
     ids: list[str]
     distances: np.ndarray
     exact: np.ndarray
+    used_index: bool
 
 
 @final
@@ -75,8 +77,7 @@ class CopyFinder:
 
     train: LabelledSet
     held_out: LabelledSet
-    _found: dict[str, tuple[int, float]] = field(default_factory=dict, init=False, repr=False)
-    _search: CopySearch = field(default_factory=CopySearch, init=False, repr=False)
+    _found: dict[str, tuple[int, float, bool]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.train.check_split("train", purpose="looking for copies")
@@ -94,24 +95,22 @@ class CopyFinder:
         if new:
             rows = [*new.values()]
             x = grey_thumbnails(data.select(rows))[0] if thumbnails is None else thumbnails[rows]
-            index, distances = nearest_copies(x, self._thumbnails, search=self._search)
-            self._found.update(zip(new, zip(index.tolist(), distances.tolist(), strict=True), strict=True))
+            search = CopySearch()
+            index, distances = nearest_copies(x, self._thumbnails, search=search)
+            for name, *nearest in zip(new, index.tolist(), distances.tolist(), strict=True):
+                self._found[name] = (*nearest, search.used_index)
         found, ids = [self._found[name] for name in hashes], self.train.ids
         return Neighbours(
-            ids=[ids[index] for index, _ in found],
-            distances=np.array([distance for _, distance in found], dtype=np.float64),
+            ids=[ids[index] for index, _, _ in found],
+            distances=np.array([distance for _, distance, _ in found], dtype=np.float64),
             exact=np.array([name in self._hashes for name in hashes], dtype=bool),
+            used_index=any(used_index for _, _, used_index in found),
         )
 
     def flags(self, neighbours: Neighbours) -> list[str]:
         """Label each image ``exact copy``, ``copy`` or an empty string."""
         is_copy = neighbours.distances < self.threshold.distance
         return [str(flag) for flag in np.select([neighbours.exact, is_copy], ["exact copy", "copy"], "")]
-
-    @property
-    def compared(self) -> str:
-        """With which train images each image so far was compared: ``all``, or ``those of an index``."""
-        return "those of an index" if self._search.used_index else "all"
 
     @cached_property
     def held_out_distances(self) -> np.ndarray:
@@ -132,7 +131,7 @@ class CopyFinder:
         distance = copy_threshold(distances, rate=FALSE_ALARMS)
         if distance is None and len(self.train) > 1:
             own = self._thumbnails
-            within = nearest_copies(own, own, skip_own=True, search=self._search)[1]
+            within = nearest_copies(own, own, skip_own=True, search=CopySearch())[1]
             distances = np.concatenate([held_out, within[within >= SAME_IMAGE]])
             basis = "held-out real and train images"
             # One train image enters many distances, so they are not exchangeable with a new image's distance.

@@ -68,7 +68,7 @@ def measure_memorisation(
             **_threshold(copies, firewall),
             **_counts(flags),
             "removed": removed,
-            "compared": copies.compared,
+            "compared": "those of an index" if neighbours.used_index else "all",
         },
         "images": {"synthetic": len(synthetic), "held_out": len(held_out)},
         "spaces": {},

@@ -31,7 +31,7 @@ from understudy.generators.sources import noise_of, shared_by, source_pixels
 from understudy.generators.token_limits import check_lengths
 
 _WEIGHT_METHODS = ("lora", "full")  # the other methods learn tokens
-_DECODED_AT_ONCE = 16 * 512**2  # pixels
+_DECODED_AT_ONCE = 16 * 512**2  # pixels; of more, layers have 2^31 values, too many for a GPU
 
 
 class AbstractDiffusersGenerator(ABC):
@@ -371,9 +371,7 @@ class AbstractDiffusersGenerator(ABC):
         if any(row.exemplar_weight for row in rows):
             guidance = ExemplarGuidance(self, rows, sources)
             guide(solver, guidance, grid_snr=self._schedule.grid_snr, pack=self._pack, unpack=self._unpack)
-        if (
-            len(rows) * self.image_size**2 > _DECODED_AT_ONCE
-        ):  # layers would have 2^31 values, too many for a GPU
+        if len(rows) * self.image_size**2 > _DECODED_AT_ONCE:
             self.pipeline.vae.enable_slicing()
         pipeline = self._assemble(self.from_image if strength < 1 else self.from_text, solver)
         return self._images(pipeline, call)

@@ -7,6 +7,7 @@ import time
 import numpy as np
 
 from understudy.core.device_memory import forget_peak, peak_gb
+from understudy.core.files import REMOVE, read_list
 from understudy.evaluation.domain import ENOUGH
 from understudy.generators.pipeline_size import is_large
 from understudy.pipeline.context import Run
@@ -24,11 +25,11 @@ def draw(run: Run) -> None:
     """
     quota = quotas(run.train, run.settings.draw)
     with run.folder.stage("draw") as record:
-        forget_peak(run.device)
         fingerprint = run.generators.main.fingerprint  # the time to load it does not count as drawing
         if run.settings.adapt.method == "none":  # an adapter knows its generator
             record["generator"] = fingerprint
         _judge_first(run, quota)
+        forget_peak(run.device)
         start, before = time.monotonic(), run.sets.num_drawn
         images = run.sets.first(run.settings, quota)
         drawn = run.sets.num_drawn - before
@@ -48,7 +49,11 @@ def draw(run: Run) -> None:
 def _judge_first(run: Run, quota: np.ndarray) -> None:
     """Draw and judge a few images of each class first, where drawing all of them takes hours."""
     settings, few = run.settings, np.minimum(quota, -(-ENOUGH // len(quota)))
-    if is_large(settings.generator.name) and is_checked(settings) and few.sum() < quota.sum():
+    planned = run.path / "synthetic" / "plan" / "round-00.json"
+    has_begun = planned.exists() and sum(read_list(planned, mend=REMOVE)) > few.sum()  # without this check
+    if has_begun or not is_checked(settings):
+        return
+    if is_large(settings.generator.name) and few.sum() < quota.sum():
         judged = run.sets.curator.judge(run.sets.first(settings, few), settings.curate)
         check_domain(run, judged, stage="draw")
 

@@ -143,7 +143,8 @@ def about_large_pipelines(settings: Settings) -> tuple[str, ...]:
 
 def _about_few_steps(settings: Settings) -> tuple[str, ...]:
     """What distilled weights need besides their defaults, in a warning; empty for others."""
-    name, draw, adapt, given = settings.generator.name, settings.draw, settings.adapt, []
+    name, draw, adapt, given = settings.generator.name, settings.draw, settings.adapt, list[str]()
+    why = ["the weights were distilled to draw in 1 to 8 steps"]
     if not is_distilled(name):
         return ()
     if draw.steps > _MOST_FEW_STEPS:
@@ -151,5 +152,5 @@ def _about_few_steps(settings: Settings) -> tuple[str, ...]:
         given += [*([] if draw.sampler == sampler else [f"draw.sampler={sampler}"]), "draw.steps=4"]
     if adapt.num_steps and adapt.adapter is None:
         given.append("adapt.method=none")
-    why = "the weights were distilled to draw in 1 to 8 steps, which adapting them undoes"
-    return (f"warning: {why}: --set {' --set '.join(given)}",) if given else ()
+        why.append("adapting them undoes this")
+    return (f"warning: {', and '.join(why)}: --set {' --set '.join(given)}",) if given else ()

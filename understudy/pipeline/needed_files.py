@@ -21,7 +21,14 @@ _BY_JOBS = (
     "compare.weights",
 )
 """What draws and what is trained."""
-_BY_RUNS = ("adapt.adapter", "curate.clip", "generator.retrieved", "shift.tests")
+_BY_RUNS = (
+    "adapt.adapter",
+    "adapt.distribution_encoders",
+    "curate.clip",
+    "fidelity.encoder",
+    "generator.retrieved",
+    "shift.tests",
+)
 """What the process of a run loads besides."""
 
 

@@ -143,8 +143,8 @@ def run(
         else:
             check_stages(settings, this.splits)  # read and checked before the folder is made
         lock.take()
-        RunFolder.open(out, settings, resume=resume)
         clear(out)
+        RunFolder.open(out, settings, resume=resume)
         progress.begin()
         if this.folder.record("load") is None:
             _do(this, STAGES[:1])

@@ -22,7 +22,7 @@ def write_samples(run: Run, synthetic: LabelledSet) -> Path | None:
     if not len(synthetic):
         return None
     path = run.path / "synthetic" / "samples.png"
-    sheet = contact_sheet(synthetic, below=run.train, size=_size(synthetic))
+    sheet = contact_sheet(synthetic, real=run.train, size=_size(synthetic))
     write_atomically(path, partial(sheet.save, format="PNG"))
     return path
 
@@ -31,10 +31,14 @@ def shareable_samples(folder: RunFolder) -> Image.Image | None:
     """A picture of kept images for those who must not see the real ones, so without copies of these.
 
     Returns:
-        None if copies were not searched for, or there are no other images.
+        None if copies were not searched for, if images were drawn from single real ones, which they resemble,
+        and if there are no other images.
     """
-    path = folder.path / "synthetic" / "curated.parquet"
-    if folder.settings.curate.firewall == "off" or not path.exists():
+    path, settings = folder.path / "synthetic" / "curated.parquet", folder.settings
+    goes_back = settings.draw.starts_from_real or settings.draw.exemplar_weight > 0
+    if goes_back or settings.visual.when_drawing == "per-image":
+        return None
+    if settings.curate.firewall == "off" or not path.exists():
         return None
     kept = LabelledSet.load(path)
     new = kept.select([index for index, flag in enumerate(kept.provenance("flag")) if not flag])

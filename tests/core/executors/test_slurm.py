@@ -109,12 +109,12 @@ def test_a_node_that_is_not_alike_ends_the_run(demands, message, tmp_path, monke
 @pytest.mark.parametrize(
     ("begins", "expected", "message"),
     [
-        (False, 1, "no task of the SLURM jobs began: the nodes may not see .*slurm/1, or lack this version"),
+        (False, 2, "no task of the SLURM jobs began: the nodes may not see .*slurm/2, or lack this version"),
         (True, 3, "SLURM has ended 3 arrays before note note was done"),
     ],
 )
 def test_arrays_that_end_without_a_word(begins, expected, message, tmp_path, monkeypatch):
-    """If no task began, another array would do no better."""
+    """If no task of two began, a third array would do no better."""
     submitted = []
 
     def submit(folder, jobs, terms):

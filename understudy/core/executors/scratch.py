@@ -22,7 +22,8 @@ if os.fork() == 0:
 class Scratch:
     """A folder that is removed when this process ends, however it ends.
 
-    A process of its own waits for that at a pipe, whose other end only this process holds. It is no child of
+    A process of its own waits for that at a pipe, whose other end this process holds (and those that it forks
+    without another program, so that the folder waits for these too). It is no child of
     this one, so that nothing which ends children ends it too. Windows has no such processes: there, the
     folder of a process that was killed stays.
 

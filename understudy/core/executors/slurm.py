@@ -35,6 +35,7 @@ _JOBS = "jobs"  # name of the file with the packed jobs
 _IDS = "array"  # name of the file with the numbers of the SLURM jobs
 _FAILED = "failed-"  # beginning of the names of files in which tasks tell why jobs failed
 _BEGAN = "began-"  # beginning of the names of files in which tasks note their node at their start
+_WITHOUT_BEGIN = 2  # arrays of which no task begins stop the run; one can have a bad node
 _LOOK = 5.0  # seconds between two looks at the array
 _cluster: str | None = None
 """Tests run the array in processes of this machine; None for SLURM."""
@@ -75,17 +76,18 @@ class Slurm:
         if numbers and _cluster is None:
             if shutil.which("scancel") is None:
                 raise InputError(
-                    f"SLURM jobs of a process that was killed may still write to {root} "
+                    f"SLURM jobs that an earlier command started may still write to {root} "
                     f"({listed(numbers)}), and scancel is not on this machine: go on where it is, or end "
                     f"them there and remove {folder}"
                 )
+            # It also fails for jobs that have ended, so its status says nothing.
             subprocess.run(["scancel", *numbers], check=False, capture_output=True)
         shutil.rmtree(folder, ignore_errors=True)
 
     def do(self, jobs: Sequence[Job], terms: Terms) -> Generator[int, None, None]:
         """Submit an array and wait for it; what is missing is submitted again, while something gets done."""
         self.clear(terms.root)
-        waiting, attempts, number = list(jobs), 0, 0
+        waiting, attempts, without_begin, number = list(jobs), 0, 0, 0
         while waiting:
             number += 1
             folder = terms.root / _FOLDER / str(number)
@@ -94,13 +96,13 @@ class Slurm:
             try:
                 yield from _progress(tasks, folder)
             except BaseException:
-                for task in tasks:
-                    task.cancel()
+                _cancel(tasks, folder)
                 raise
-            finally:
-                (folder / _IDS).unlink(missing_ok=True)  # nothing of it is left to be ended
+            (folder / _IDS).unlink(missing_ok=True)  # nothing of it is left to be ended
             missing = [job for job in waiting if not job.is_done]
-            if len(missing) == len(waiting) and not list(folder.glob(f"{_BEGAN}*")):
+            has_begun = len(missing) < len(waiting) or bool(list(folder.glob(f"{_BEGAN}*")))
+            without_begin = 0 if has_begun else without_begin + 1
+            if without_begin == _WITHOUT_BEGIN:
                 raise InputError(
                     f"no task of the SLURM jobs began: the nodes may not see {folder}, or lack this version "
                     "of understudy; see the output of the tasks there"
@@ -111,6 +113,18 @@ class Slurm:
                 raise InputError(_explanation(failures, missing, folder))
             waiting = missing
         shutil.rmtree(terms.root / _FOLDER, ignore_errors=True)
+
+
+def _cancel(tasks: Sequence[Any], folder: Path) -> None:
+    """End all tasks; the list of their numbers stays if one of them could not be ended."""
+    are_ended = True
+    for task in tasks:
+        try:
+            task.cancel()
+        except Exception:  # noqa: BLE001 - the error that ends the run is told, and the others are ended too
+            are_ended = False
+    if are_ended:
+        (folder / _IDS).unlink(missing_ok=True)
 
 
 def _submit(folder: Path, jobs: Sequence[Job], terms: Terms) -> list[Any]:
@@ -187,7 +201,7 @@ def _explanation(failures: Sequence[Mapping[str, Any]], missing: Sequence[Job], 
         return f"{told['reason']} (for {told['job']}; the output of the SLURM jobs is in {folder})"
     return (
         f"SLURM has ended {ATTEMPTS} arrays before {missing[0].name} was done: see their output in {folder}; "
-        "time or memory may be too short, or nodes may not see this folder"
+        "time or memory may be too short"
     )
 
 
