@@ -1,5 +1,7 @@
 """Curation as a stage: which drawn images stay, and what happens where none does."""
 
+from functools import partial
+
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -98,32 +100,34 @@ def test_a_class_that_cannot_be_filled_is_reported(pets, tiny_pipeline_folder, t
     assert set(results["arms"]) == {"real", "synthetic"}
 
 
+def of_noise(pipeline, *, per_class, **curate):
+    """A run that draws digits with random weights."""
+    return tiny_settings(
+        "digits",
+        pipeline,
+        data={"source": "digits", "shots": 10},
+        adapt={"method": "none"},
+        draw={"per_class": per_class, "part_size": 64, "batch_size": 64},
+        curate={"threshold": None, **curate},
+        compare=BUNDLED | {"steps": 40, "batch_size": 16, "augmentation": "affine", "learning_rate": 3e-3},
+    )
+
+
 @pytest.mark.slow
 def test_a_generator_that_does_not_know_the_images_stops_the_run(tiny_pipeline_folder, tmp_path):
     """Random weights and handwritten digits: nothing more is drawn, and no arm is trained."""
-    compare = BUNDLED | {"steps": 40, "batch_size": 16, "augmentation": "affine", "learning_rate": 3e-3}
-
-    def settings(**curate):
-        return tiny_settings(
-            "digits",
-            tiny_pipeline_folder,
-            data={"source": "digits", "shots": 10},
-            adapt={"method": "none"},
-            draw={"per_class": 6, "part_size": 64, "batch_size": 64},
-            curate={"threshold": None, "max_refills": 1, **curate},
-            compare=compare,
-        )
-
+    settings = partial(of_noise, tiny_pipeline_folder, per_class=6)
     out = tmp_path / "run"
     with pytest.raises(InputError, match=r"does not know such images: .* of 60 drawn images \(chance: 10%\)"):
-        run(settings(), out)
+        run(settings(max_refills=1), out)
     assert not (out / "stages" / "curate.json").exists()
     assert [path.name for path in (out / "synthetic" / "images").iterdir()] == ["round-00"]
     told = Listener()
     accepting = tmp_path / "accepting"
     run(settings(threshold=0.0, max_refills=0), accepting, until="curate", observer=told)
     assert not [line for line in told.lines if "tell whether" in line], "the user accepts all images"
-    domain = run(settings(stop_at_chance=False), out, until="curate")["curate"]["fidelity"]["domain"]
+    records = run(settings(max_refills=1, stop_at_chance=False), out, until="curate")
+    domain = records["curate"]["fidelity"]["domain"]
     assert (domain["knows"], domain["chance"]) == (False, pytest.approx(0.1, abs=0.05))
     assert domain["images"] > 60, "rejected images were replaced"
 
@@ -134,15 +138,7 @@ def test_the_first_images_of_a_large_pipeline_are_judged_before_the_others_are_d
 ):
     monkeypatch.setattr("understudy.pipeline.draw.is_large", lambda name: name == str(tiny_pipeline_folder))
     monkeypatch.setattr("understudy.pipeline.draw.ENOUGH", 55)
-    settings = tiny_settings(
-        "digits",
-        tiny_pipeline_folder,
-        data={"source": "digits", "shots": 10},
-        adapt={"method": "none"},
-        draw={"per_class": 30, "part_size": 64, "batch_size": 64},
-        curate={"threshold": None, "max_refills": 0},
-        compare=BUNDLED | {"steps": 40, "batch_size": 16, "augmentation": "affine", "learning_rate": 3e-3},
-    )
+    settings = of_noise(tiny_pipeline_folder, per_class=30, max_refills=0)
     out = tmp_path / "run"
     with pytest.raises(InputError, match=r"does not know such images: .* of 60 drawn images \(chance: 10%\)"):
         run(settings, out)

@@ -35,11 +35,10 @@ def curate(run: Run) -> None:
         record |= _record(made, quota, settings.curate, run.train.class_names)
         if settings.curate.score == "agreement":
             record["fidelity"]["domain"] = domain_of(made.decisions)
-    samples = write_samples(run, made.images)
+    shown = write_samples(run, made.images)
     counts = record["curation"]
     missing = sum(counts["missing"].values())
     short = f", {missing} fewer than wanted" if missing else ""
-    shown = "" if samples is None else f"; some of them below real ones: {samples}"
     run.observer.say(f"curate: kept {counts['kept']} of {counts['drawn']} drawn{short}{shown}")
     if counts["problem"] is not None:
         run.observer.say(f"curate: {counts['problem']}")

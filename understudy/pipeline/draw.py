@@ -36,8 +36,7 @@ def draw(run: Run) -> None:
         per_second = float(f"{drawn / (time.monotonic() - start):.4g}") if drawn else None
         record |= {"images": len(images), "images_per_second": per_second}
         record["device_memory_gb"] = peak_gb(run.device)
-    samples = write_samples(run, images)
-    shown = "" if samples is None else f"; some of them below real ones: {samples}"
+    shown = write_samples(run, images)
     run.observer.say(f"draw: {len(images)} images in {record['seconds']:.0f} s{shown}")
     if (short := int(quota.sum()) - len(images)) > 0:
         run.observer.say(

@@ -22,6 +22,7 @@ from understudy.pipeline.shadows import Shadows, check_audit, check_measurable
 from understudy.pipeline.strategies import effective_settings, settings_of_arms, shots_of
 from understudy.pipeline.work import Counted, Work
 from understudy.sampling.plan import quotas
+from understudy.sampling.settings import resembles_real_images
 from understudy.settings import Settings
 from understudy.training.arms import find_arm
 
@@ -144,7 +145,5 @@ def work(counted: Counted) -> Work:
 def _is_attacked(counted: Counted, name: str) -> bool:
     """Whether an arm depends at all on the real images in a shadow model's half."""
     needed = effective_settings(name, counted.settings, shots=shots_of(counted.train)).settings
-    draw, guided = needed.draw, needed.visual.when_drawing == "per-image"
-    goes_back = draw.starts_from_real or draw.exemplar_weight > 0 or guided
     of_real = any(phase.data != "synthetic" for phase in find_arm(name, needed.compare).phases)
-    return of_real or goes_back or counted.settings.membership.target == "pipeline"
+    return of_real or resembles_real_images(needed) or counted.settings.membership.target == "pipeline"

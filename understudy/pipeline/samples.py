@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 
 from PIL import Image
 
@@ -13,18 +12,19 @@ from understudy.data.decoding import open_image
 from understudy.data.labelled_set import LabelledSet
 from understudy.pipeline.context import Run
 from understudy.pipeline.folder import RunFolder
+from understudy.sampling.settings import resembles_real_images
 
 _LARGEST = 128  # pixels
 
 
-def write_samples(run: Run, synthetic: LabelledSet) -> Path | None:
-    """Write the picture, and return its path; None without synthetic images."""
+def write_samples(run: Run, synthetic: LabelledSet) -> str:
+    """Write the picture; returns the end of a sentence that names it, empty without synthetic images."""
     if not len(synthetic):
-        return None
+        return ""
     path = run.path / "synthetic" / "samples.png"
     sheet = contact_sheet(synthetic, real=run.train, size=_size(synthetic))
     write_atomically(path, partial(sheet.save, format="PNG"))
-    return path
+    return f"; some of them below real ones: {path}"
 
 
 def shareable_samples(folder: RunFolder) -> Image.Image | None:
@@ -35,10 +35,7 @@ def shareable_samples(folder: RunFolder) -> Image.Image | None:
         and if there are no other images.
     """
     path, settings = folder.path / "synthetic" / "curated.parquet", folder.settings
-    goes_back = settings.draw.starts_from_real or settings.draw.exemplar_weight > 0
-    if goes_back or settings.visual.when_drawing == "per-image":
-        return None
-    if settings.curate.firewall == "off" or not path.exists():
+    if resembles_real_images(settings) or settings.curate.firewall == "off" or not path.exists():
         return None
     kept = LabelledSet.load(path)
     new = kept.select([index for index, flag in enumerate(kept.provenance("flag")) if not flag])

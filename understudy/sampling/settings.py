@@ -26,10 +26,15 @@ _GUIDED = (
 )
 
 
-def _uses_real_images(settings: Any) -> bool:
-    """Whether a drawn image uses a real one: as start, as exemplar, for its caption, or for its feature."""
+def resembles_real_images(settings: Any) -> bool:
+    """Whether drawn images resemble single real ones: these are their start, exemplar, or feature."""
     guided = settings.visual.when_drawing == "per-image" or settings.draw.exemplar_weight > 0
-    return bool(settings.draw.starts_from_real or guided or settings.captions.source != "none")
+    return bool(settings.draw.starts_from_real or guided)
+
+
+def _uses_real_images(settings: Any) -> bool:
+    """Whether a drawn image uses a real one: it resembles it, or has its caption."""
+    return resembles_real_images(settings) or bool(settings.captions.source != "none")
 
 
 def _refreshes(settings: Any) -> bool:

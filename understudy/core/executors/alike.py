@@ -12,18 +12,8 @@ from understudy.core.errors import InputError
 from understudy.core.executors.executor import Terms
 from understudy.core.provenance import environment
 
-_COMPARED = (
-    "Python",
-    "understudy",
-    "torch",
-    "torchvision",
-    "diffusers",
-    "transformers",
-    "peft",
-    "timm",
-    "numpy",
-)
-"""What must have the same version, because images or trainings would differ otherwise."""
+_NOT_COMPARED = ("pyarrow", "scikit-learn")
+"""Recorded packages that decide neither images nor trainings; all others must have the same version."""
 
 
 @final
@@ -86,4 +76,4 @@ class Demands:
 def _versions() -> dict[str, str]:
     here = environment("cpu")
     found = {"Python": here["python"], **here["versions"]}
-    return {name: found[name] for name in _COMPARED}
+    return {name: version for name, version in found.items() if name not in _NOT_COMPARED}
