@@ -15,13 +15,14 @@ from pydantic.fields import FieldInfo
 
 import understudy
 from understudy.commands.names import CATALOGUE
-from understudy.core.config import Section, facts_of, section_in
+from understudy.core.config import Section, facts_of, given_names, section_in
 from understudy.pipeline.run import STAGES
 from understudy.recipes import RECIPES
 from understudy.settings import Settings, build, check_registered, differing_keys
 from understudy.training.settings import Phase
 
 DOCS = Path(__file__).parent
+_MARK = re.compile("<!-- (differences|settings) of ")
 
 _SETTINGS_INTRO = """# Settings
 
@@ -194,6 +195,27 @@ def with_differences(text: str) -> str:
     return text
 
 
+def with_recipes(text: str) -> str:
+    """A page with a table of a recipe's settings beside another's, after every comment that names both."""
+    for one, other in re.findall(r"<!-- settings of (\S+) beside (\S+) -->", text):
+        first, second = (build(RECIPES[name], {"data": {"source": "digits"}}) for name in (one, other))
+        names = dict.fromkeys([*given_names(RECIPES[one]), *differing_keys(first, second)])
+        rows = [f"| setting | `{one}` | `{other}` |", "|---|---|---|"]
+        for name in names:
+            cells = [f"`{json.dumps(value_of(settings, name))}`" for settings in (first, second)]
+            rows.append(f"| `{name}` | {cells[0]} | {cells[1] if cells[1] != cells[0] else 'the same'} |")
+        text = _filled(text, f"settings of {one} beside {other}", rows)
+    return text
+
+
+def value_of(settings: Settings, name: str) -> Any:
+    """The value of a setting by dotted name."""
+    value: Any = settings.model_dump(mode="json")
+    for key in name.split("."):
+        value = value[key]
+    return value
+
+
 def with_names(text: str) -> str:
     """A page with a row in its place for every public name: the first line of the docstring."""
     rows = ["| name | what it is |", "|---|---|"]
@@ -233,7 +255,7 @@ def pages() -> dict[Path, str]:
     methods = ((path, path.read_text(encoding="utf-8")) for path in (DOCS / "methods").glob("*.md"))
     return {
         **{DOCS / "tutorials" / f"{path.stem}.md": notebook_page(path) for path in notebooks},
-        **{path: with_differences(text) for path, text in methods if "<!-- differences of" in text},
+        **{path: with_recipes(with_differences(text)) for path, text in methods if _MARK.search(text)},
         DOCS / "settings.md": re.sub(r"\n{3,}", "\n\n", settings_page()),
         concepts: with_work(with_stages(concepts.read_text(encoding="utf-8"))),
         python: with_names(python.read_text(encoding="utf-8")),

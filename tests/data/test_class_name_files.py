@@ -182,3 +182,7 @@ def test_what_to_know_about_words() -> None:
     many = [str(number) for number in range(12)]
     (mapping,) = words_in_prompts(many, many, [f"word {each}" for each in many])
     assert mapping.endswith("9 = word 9 and 2 more")
+    skin = ("bkl", "mel", "nevus", "nv")
+    (short,) = words_in_prompts(skin, skin, skin, cleaned=True)
+    assert short.startswith("words: a text encoder may not know what seem to be abbreviations (bkl, nv)")
+    assert words_in_prompts(skin, skin, skin) == ()  # the words of a file are meant

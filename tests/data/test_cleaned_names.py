@@ -10,7 +10,7 @@ from data_pictures import write_folder
 from hypothesis import given
 from hypothesis import strategies as st
 
-from understudy.data.cleaned_names import tells_nothing, words_of_names
+from understudy.data.cleaned_names import abbreviations, tells_nothing, words_of_names
 from understudy.data.english_plurals import _SINGULARS, singular
 from understudy.data.load import load_splits
 from understudy.data.settings import DataSettings
@@ -96,7 +96,7 @@ def test_classes_that_would_become_the_same_stay_apart(names: list[str]) -> None
     assert len({each.casefold() for each in words}) == len({name.casefold() for name in names})
 
 
-@pytest.mark.parametrize("name", ["###", "🐱", "...", "_", "-", " ", "7", "001", "()", "%", "n01440764"])
+@pytest.mark.parametrize("name", ["###", "🐱", "...", "_", "-", " ", "7", "001", "()", "%", "n99999999"])
 def test_names_without_letters_stay(name: str) -> None:
     assert words_of_names([name, "dog"]) == (name, "dog")
 
@@ -152,6 +152,31 @@ def test_the_table_of_plurals_is_consistent() -> None:
 )
 def test_words_that_tell_nothing(words: str, is_bare: bool) -> None:
     assert tells_nothing(words) is is_bare
+
+
+def test_ids_of_imagenet_become_words_unless_two_classes_have_the_same_word() -> None:
+    assert words_of_names(["n01440764", "n02102040", "n99999999", "cat"]) == (
+        *("tench", "English springer", "n99999999", "cat"),
+    )
+    assert words_of_names(["n02012849", "n03126707"]) == ("n02012849", "n03126707")  # cranes
+    assert words_of_names(["n01440764", "tench"]) == ("n01440764", "tench")
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (["akiec", "bcc", "bkl", "df", "mel", "nv", "vasc"], ["bcc", "bkl", "df", "nv"]),
+        (["CNV", "DME", "drusen", "normal"], ["CNV", "DME"]),
+        (["CAT", "DOG"], []),  # everything is in capitals
+        (["cat", "BMW 3", "TV"], ["BMW 3", "TV"]),
+        (["St Bernard", "gym", "sky", "HER2 positive"], []),
+        (["type II", "IV", "VIII"], []),
+        (["A", "b", "7", "digit 3"], []),
+        (["кт", "дом", "猫"], []),
+    ],
+)
+def test_abbreviations(words: list[str], found: list[str]) -> None:
+    assert abbreviations(words) == found
 
 
 def test_a_folder_has_words_and_says_so(tmp_path: Path) -> None:

@@ -258,10 +258,61 @@ def test_a_class_that_some_splits_lack(present: tuple[str, ...], with_folder: bo
     assert "splits: the images of all splits were put together and divided again" in joined.notes[1]
 
 
+def test_validation_images_that_others_test_on(tmp_path: Path) -> None:
+    """As in ImageNet, whose folders are train and val."""
+    folders = {f"{split}/{name}": 10 for split in ("train", "val") for name in ("a", "b")}
+    write_folder(tmp_path / "imagenet", folders)
+    found = load(tmp_path / "imagenet")
+    (note,) = [note for note in found.notes if note.startswith("splits: the source has validation")]
+    assert "20% of its train images are now test images" in note
+    assert [len(part) for part in (found.train, found.val, found.test)] == [16, 20, 4]
+    tested = load(tmp_path / "imagenet", split_names="val-as-test")
+    assert paths(tested)["test"] == paths(found)["val"]
+    assert [len(part) for part in (tested.train, tested.val, tested.test)] == [16, 4, 20]
+    assert not [note for note in tested.notes if "no test images" in note]
+
+
+@pytest.mark.parametrize(
+    ("others", "has"), [((), "has no validation images"), (("val", "test"), "has test images")]
+)
+def test_validation_images_that_cannot_be_test_images(
+    others: tuple[str, ...], has: str, tmp_path: Path
+) -> None:
+    write_folder(tmp_path, {f"{split}/{name}": 6 for split in ("train", *others) for name in ("a", "b")})
+    with pytest.raises(InputError, match=f"val-as-test is for a source .*, but .* {has}"):
+        load(tmp_path, split_names="val-as-test")
+
+
+def test_shared_images_can_be_left_out(tmp_path: Path) -> None:
+    """Of train and of validation, so that results on the test images stay comparable."""
+    write_folder(
+        tmp_path, {f"{split}/{name}": 6 for split in ("train", "val", "test") for name in ("a", "b")}
+    )
+    for split, name, number in (("train", "a", 7), ("train", "b", 7), ("val", "a", 7)):
+        shutil.copy(next((tmp_path / "test" / name).iterdir()), tmp_path / split / name / f"{number}.png")
+    with pytest.raises(InputError, match="share images(.|\n)*data.shared_images=leave-out"):
+        load(tmp_path)
+    found = load(tmp_path, shared_images="leave-out")
+    assert [part.counts.tolist() for part in (found.train, found.val, found.test)] == [[6, 6]] * 3
+    assert not {"train/a/7.png", "train/b/7.png", "val/a/7.png"} & {*found.train.ids, *found.val.ids}
+    assert "(data.shared_images): 2 of train, 1 of val" in " ".join(found.notes)
+    assert load(tmp_path, shared_images="leave-out", shots=2).train.counts.tolist() == [2, 2]
+
+
+def test_a_class_that_only_has_shared_images(tmp_path: Path) -> None:
+    write_folder(tmp_path, {f"{split}/{name}": 6 for split in ("train", "test") for name in ("a", "b")})
+    for path in (tmp_path / "train" / "a").iterdir():
+        path.unlink()
+    for path in (tmp_path / "test" / "a").iterdir():
+        shutil.copy(path, tmp_path / "train" / "a")
+    with pytest.raises(InputError, match="leaves no (train|val) images of a, because all have copies"):
+        load(tmp_path, shared_images="leave-out")
+
+
 def test_joined_splits_keep_copies_together(tmp_path: Path) -> None:
     write_folder(tmp_path, {"train/a": 5, "train/b": 5, "test/a": 3, "test/b": 3})
     picture(0).save(tmp_path / "test" / "a" / "leak.png")
-    with pytest.raises(InputError, match=r"1 pair of copies:\n.*\n.*, or divide all images again with --set"):
+    with pytest.raises(InputError, match=r"1 pair of copies:\n.*\n.*; or divide all images again with --set"):
         load(tmp_path)
     for seed in range(5):
         of_leak = [

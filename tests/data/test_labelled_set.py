@@ -113,11 +113,11 @@ def test_pixels_crop_non_square(small_set: LabelledSet) -> None:
 def test_uncut_images_keep_their_shape_and_their_ends(width: int, height: int, size: int) -> None:
     image = Image.new("RGB", (width, height))
     data = LabelledSet.from_images([image, image], [0, 0], class_names=("a",), split="train")
-    for found in data.uncut(size):
+    for found in (data.uncut(0, size), data.uncut(1, size)):
         assert found.dtype == np.uint8 and min(found.shape[1:]) == size
         assert abs(found.shape[2] / found.shape[1] - width / height) <= max(width / height, 1) / size
     square = Image.fromarray(np.arange(48, dtype=np.uint8).reshape(4, 4, 3))
-    (same,) = LabelledSet.from_images([square], [0], class_names=("a",), split="train").uncut(4)
+    same = LabelledSet.from_images([square], [0], class_names=("a",), split="train").uncut(0, 4)
     assert (same == np.asarray(square).transpose(2, 0, 1)).all()
 
 

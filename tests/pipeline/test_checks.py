@@ -20,7 +20,7 @@ from understudy.data.load import Splits
 from understudy.generators.load import load_generator
 from understudy.generators.mini.tokenizer import MAX_LENGTH
 from understudy.generators.settings import GeneratorSettings
-from understudy.pipeline.checks import check_generator_fits, loads_networks
+from understudy.pipeline.checks import check_generator_fits, check_names, loads_networks
 from understudy.pipeline.run import run
 from understudy.recipes import PRESETS, RECIPES
 from understudy.settings import build
@@ -66,12 +66,21 @@ def test_what_cannot_work_is_refused_before_anything_is_read(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(("source", "setting"), [("model", "model"), ("language-model", "language_model")])
+def test_a_model_for_captions_must_be_there_before_anything_is_read(source, setting, pets):
+    captions = {"source": source, setting: "nowhere/model"}
+    settings = tiny_settings(pets, "mini", captions=captions, draw={"prompt": "{class}, {caption}"})
+    with pytest.raises(InputError, match=rf"captions.{setting} must be .* got 'nowhere/model'"):
+        check_names(settings)
+    check_names(settings, finished=["load"])
+
+
 def test_what_does_not_fit_the_generator_is_refused_before_captioning(pets, tiny_pipeline_folder, tmp_path):
-    """A captioning model that does not exist is never asked for."""
+    """A captioning model without weights is never loaded."""
     settings = tiny_settings(
         pets,
         tiny_pipeline_folder,
-        captions={"source": "model", "model": "nobody/nothing"},
+        captions={"source": "model", "model": str(tmp_path)},
         draw={"sampler": "flow-euler"},
         adapt={"prompt": "{class}, {caption}"},
     )

@@ -35,6 +35,15 @@ JOB = {
     "membership": {"measure": True, "arms": ["real"], "shadows": 6, "false_positive_rates": [0.5]},
     "compute": {"threads": 1},
 }
+ASKED_FOR = {
+    "draw": {"members": 1, "per_class": 3},
+    "tune": {"learning_rates": [1e-3, 4e-3]},
+    "gap": {"measure": True, "strengths": [0.5]},
+    "membership": {"target": "pipeline", "arms": ["synthetic"]},
+}
+"""Everything else that is divided among workers: trials, sets of the gap, shadow pipelines."""
+FIGURES = ("data", "arms", "curation", "fidelity", "verdict")
+DIVIDED = ("tuning", "gap", "membership")
 LIBRARIES = ("ray", "submitit")
 """What executors import only if they are used."""
 FURTHER = [
@@ -81,11 +90,18 @@ def files_of(out):
     return {path: digest for path, digest in kept.items() if not path.endswith(("report.json", "variants"))}
 
 
-def figures_of(out):
+def figures_of(out, *sections):
+    """These sections of the results, without times."""
     results = results_of(out)
-    for arm in results["arms"].values():
-        del arm["seconds"]
-    return {name: results[name] for name in ("data", "arms", "curation", "fidelity", "verdict")}
+    return {name: without_seconds(results[name]) for name in sections}
+
+
+def without_seconds(figures):
+    if isinstance(figures, list):
+        return list(map(without_seconds, figures))
+    if not isinstance(figures, dict):
+        return figures
+    return {name: without_seconds(value) for name, value in figures.items() if name != "seconds"}
 
 
 def executor_of(job, name, monkeypatch):
@@ -103,8 +119,29 @@ def executor_of(job, name, monkeypatch):
 def test_everybody_does_the_same(name, job, whole, tmp_path, monkeypatch, ray_of_tests):
     run(executor_of(job, name, monkeypatch), tmp_path / "run")
     assert files_of(tmp_path / "run") == files_of(whole)
-    assert figures_of(tmp_path / "run") == figures_of(whole)
+    assert figures_of(tmp_path / "run", *FIGURES) == figures_of(whole, *FIGURES)
     assert not list((tmp_path / "run").rglob("*.tmp"))
+
+
+@pytest.fixture(scope="module")
+def asked(job, tmp_path_factory):
+    """Settings with all of that, and the folder of the run that one process has done."""
+    out = tmp_path_factory.mktemp("runs") / "asked"
+    settings = build(job.model_dump(exclude_unset=True), ASKED_FOR)
+    run(with_section(settings, "compute", executor="local"), out)
+    return settings, out
+
+
+@pytest.mark.parametrize("name", ["processes", "slurm", "ray without the run folder"])
+def test_everybody_divides_trials_gaps_and_shadow_pipelines(name, asked, tmp_path, monkeypatch, ray_of_tests):
+    settings, whole = asked
+    run(executor_of(settings, name, monkeypatch), tmp_path / "run")
+    assert figures_of(tmp_path / "run", *DIVIDED) == figures_of(whole, *DIVIDED)
+    images = {path.name: path.read_bytes() for path in (whole / "membership").rglob("synthetic-*.parquet")}
+    assert len(images) == 6
+    for path in (tmp_path / "run" / "membership").rglob("synthetic-*.parquet"):
+        assert path.read_bytes() == images.pop(path.name)
+    assert not images
 
 
 @pytest.mark.parametrize(

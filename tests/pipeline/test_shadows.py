@@ -1,6 +1,8 @@
 """A whole membership audit of tiny arms: what it finds, keeps, skips and refuses."""
 
 import json
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from tiny_job import Listener
 from tiny_jobs import terms
 
 from understudy.core.errors import InputError
+from understudy.core.executors.job import Job
 from understudy.core.files import read_arrays
 from understudy.core.progress import Silent
 from understudy.data.labelled_set import LabelledSet
@@ -52,6 +55,27 @@ def call(folder, settings=QUICK, compare=COMPARE, **changes):
         "terms": terms(folder),
     }
     return Shadows(**given | changes).audit()
+
+
+@dataclass
+class Drawing(Job):
+    """Draws without a generator."""
+
+    path: Path
+    seed: int
+    device: str = "cpu"
+
+    @property
+    def name(self):
+        return f"shadow pipeline {self.seed}"
+
+    @property
+    def is_done(self):
+        return self.path.exists()
+
+    def steps(self):
+        two_classes(12, split="synthetic", seed=self.seed).save(self.path)
+        yield 1
 
 
 def noise(split, num, seed):
@@ -144,9 +168,9 @@ def test_an_arm_that_cannot_tell_is_skipped_and_said(tmp_path):
 def test_the_whole_pipeline(tmp_path):
     asked = []
 
-    def make(indices, seed):
+    def pipeline(indices, seed, images):
         asked.append((len(indices), seed))
-        return two_classes(12, split="synthetic", seed=seed)
+        return Drawing(path=images, seed=seed)
 
     listener = Listener()
     by_epoch = COMPARE.model_copy(
@@ -154,7 +178,7 @@ def test_the_whole_pipeline(tmp_path):
     )
     settings = QUICK.model_copy(update={"arms": ("synthetic", "mixed", "once"), "target": "pipeline"})
     found = call(
-        tmp_path, settings=settings, compare=by_epoch, make_synthetic=make, images_of=None, observer=listener
+        tmp_path, settings=settings, compare=by_epoch, pipeline=pipeline, images_of=None, observer=listener
     )
     steps = 6 * (2 * COMPARE.steps + 2)  # 12 images are two batches
     assert listener.bars == {
@@ -164,7 +188,7 @@ def test_the_whole_pipeline(tmp_path):
     assert [size for size, _ in asked] == [12] * 6  # once for both arms
     assert len({seed for _, seed in asked}) == 6
     assert sorted(found["arms"]) == ["mixed", "once", "synthetic"]
-    with pytest.raises(InputError, match="pass make_synthetic"):
+    with pytest.raises(InputError, match="pass pipeline"):
         call(tmp_path / "other", settings=settings, compare=by_epoch)
 
 

@@ -19,6 +19,7 @@ from understudy.core.processes import Processes
 from understudy.data.captions.captions import captions_of
 from understudy.data.decoded_images import DecodedImages, decoded
 from understudy.data.labelled_set import LabelledSet
+from understudy.data.uncut_images import UncutImages
 from understudy.functional.augment import random_square
 from understudy.generators.generator import Adaptable, Conditioning
 from understudy.generators.prompts import fill, read_templates
@@ -131,7 +132,8 @@ class Inputs:
         self._num_classes = _classes_per_batch(settings)
         at_once = settings.micro_batch or settings.batch_size
         self._at_once = MicroBatch(at_once, work="the encoding of images")
-        self._pixels = _pixels_of(data.train, generator.image_size, crop=settings.crop)
+        read = UncutImages if settings.crop == "random" else decoded
+        self._pixels = read(data.train, generator.image_size)
         self._labels = torch.from_numpy(data.train.labels)
         self._val = data.val
         self._prompts, self._val_prompts = (
@@ -222,7 +224,8 @@ class Inputs:
         """The squares that are shown of these train images, uint8 (B, 3, S, S)."""
         if isinstance(self._pixels, DecodedImages):
             return torch.from_numpy(self._pixels[index.numpy()])
-        return torch.stack([random_square(self._pixels[image], rng) for image in index.tolist()])
+        uncut = (torch.from_numpy(self._pixels[image]) for image in index.tolist())
+        return torch.stack([random_square(pixels, rng) for pixels in uncut])
 
     def _augmented(self, pixels: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Augmented pixels, uint8 (B, 3, S, S), and the parameters of each augmentation, float (B, A)."""
@@ -354,13 +357,6 @@ def prompts_of(data: LabelledSet, *, prompt_names: Sequence[str], settings: Adap
         ]
         for template in templates
     ]
-
-
-def _pixels_of(train: LabelledSet, size: int, *, crop: str) -> DecodedImages | list[Tensor]:
-    """The central squares of train images, or a list of the uncut images."""
-    if crop == "random":
-        return [torch.from_numpy(pixels.copy()) for pixels in train.uncut(size)]
-    return decoded(train, size)
 
 
 def step_seed(seed: int, step: int) -> int:

@@ -165,6 +165,7 @@ class _Choices:
         self.given = {_two(name) for name in given_names(*layers)} - (
             {"scale.times"} if not settings.scale.times else set()
         )
+        self.bundled = {_two(name) for name in given_names(preset, recipe)}
         plain = build(preset, recipe, *layers)
         self.found = {_two(name) for name in differing_keys(plain, settings)}
 
@@ -177,7 +178,7 @@ class _Choices:
                 is_live = name in self.given or (
                     name in {"generator.name", *_LOOKED_AT, *self.found} and self._has_effect(name)
                 )
-                if is_live or (name in _OFTEN_CHANGED and self._has_effect(name)):
+                if is_live or (name in {*_OFTEN_CHANGED, *self.bundled} and self._has_effect(name)):
                     value = self._placed(name, values[section][key])
                     yield _Choice(section, key, value, self._reason(name), is_live)
 

@@ -13,7 +13,7 @@ from typing import final
 
 from understudy.core.errors import InputError
 from understudy.core.listing import listed
-from understudy.data.cleaned_names import tells_nothing, words_of_names
+from understudy.data.cleaned_names import abbreviations, tells_nothing, words_of_names
 
 _SEPARATORS = ":\t=,;"
 _ALWAYS_KEYED = ":\t=;"
@@ -283,6 +283,11 @@ def words_in_prompts(
             f"words: {len(bare):,} of {len(prompt_names):,} classes are bare numbers or ids in prompts "
             f"({listed(bare)}), which tell a generator nothing: give lines 'class: words' with --class-names "
             "FILE"
+        )
+    if cleaned and (short := abbreviations(prompt_names)):
+        notes.append(
+            f"words: a text encoder may not know what seem to be abbreviations ({listed(short)}): write them "
+            "out in lines 'class: words' with --class-names FILE"
         )
     return tuple(notes)
 

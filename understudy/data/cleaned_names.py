@@ -1,7 +1,10 @@
 """Clean the names of folders into words for prompts: ``n02123045_tabby_cat`` becomes ``tabby cat``.
 
+Bare ids of ImageNet's classes become their first word: ``n01440764`` is a ``tench``.
+
 A name changes only where that is sure to help a text encoder, and two names never become the same words.
-Abbreviations stay as they are, because the same letters mean different things in different sets.
+Abbreviations stay as they are, because the same letters mean different things in different sets; those that
+show are named to the user.
 """
 
 from __future__ import annotations
@@ -12,11 +15,13 @@ from collections.abc import Callable, Sequence
 from urllib.parse import unquote
 
 from understudy.data.english_plurals import singular
+from understudy.data.imagenet_words import words_by_id
 
 _Names = tuple[str, ...]
 
 _LETTER = r"[^\W\d_]"
 _WNID = re.compile(rf"(?<![^\W_])n\d{{8}}[\s_.-]+(?=.*{_LETTER})|(?<={_LETTER})[\s_.-]+n\d{{8}}$")
+_BARE_WNID = re.compile(r"n\d{8}")
 _FILE_TYPES = re.compile(r"(?:\.(?:zip|tar|tgz|gz|rar|7z|jpe?g|png|webp|bmp|gif|tiff?))+$", re.IGNORECASE)
 _COPY = re.compile(r"(?: - copy)? ?(?:\(\d{1,2}\))?$", re.IGNORECASE)
 _UNPADDED = re.compile(rf"[1-9]\d*[\s_.-]+(?=.*{_LETTER})")
@@ -27,6 +32,9 @@ _INDEX_BEFORE = re.compile(
 _INDEX_BEHIND = re.compile(rf"(?<={_LETTER})[_-]*(\d+)$")
 _SLASH = re.compile(rf"(?<={_LETTER}{{2}})\s*/\s*(?={_LETTER}{{2}})")
 _HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_WORD = re.compile(rf"{_LETTER}+")
+_VOWEL = re.compile("[aeiouy]", re.IGNORECASE)
+_ROMAN = re.compile("[IVX]+")
 _TELLS_NOTHING = re.compile(r"(?:class|category|label|cls|id|folder)?[\s_-]*\d+|n\d{8}", re.IGNORECASE)
 
 
@@ -34,9 +42,10 @@ def words_of_names(class_names: Sequence[str]) -> tuple[str, ...]:
     """The words that prompts use for each class, made from its name.
 
     Removed are underscores, and hyphens and dots between the words of a name without spaces; camel case; ids
-    of WordNet; ``01_``, and numbers that merely count the classes; ``%20``, ``.zip``, ``- Copy (2)``, quotes
-    and brackets around the name; capitals of words in capitals, unless they are short or have no vowel; and
-    the plural of common English nouns. A slash becomes a comma.
+    of WordNet beside words; ``01_``, and numbers that merely count the classes; ``%20``, ``.zip``, ``- Copy
+    (2)``, quotes and brackets around the name; capitals of words in capitals, unless they are short or have
+    no vowel; and the plural of common English nouns. A slash becomes a comma, and the bare id of a class of
+    ImageNet its first word.
 
     Args:
         class_names: different names of the classes of one set.
@@ -62,7 +71,37 @@ def tells_nothing(words: str) -> bool:
     return _TELLS_NOTHING.fullmatch(words) is not None
 
 
+def abbreviations(words: Sequence[str]) -> list[str]:
+    """Those words of classes that look like nothing but abbreviations.
+
+    Every word of theirs has two letters or more, and no vowel, or capitals alone although other classes are
+    not in capitals. Roman numbers do not count. Many abbreviations look like words (``mel``) and are missing.
+
+    Args:
+        words: of each class of a set, from :func:`words_of_names`.
+
+    Example:
+        >>> abbreviations(["bkl", "MEL", "nevus", "St Bernard", "type II"])
+        ['bkl', 'MEL']
+    """
+    capitals_tell = any(each.upper() != each for each in words)
+    return [
+        each
+        for each in words
+        if (parts := _WORD.findall(each))
+        and all(_is_abbreviation(part, capitals_tell=capitals_tell) for part in parts)
+    ]
+
+
+def _is_abbreviation(word: str, *, capitals_tell: bool) -> bool:
+    if len(word) < 2 or not word.isascii() or _ROMAN.fullmatch(word):
+        return False
+    return not _VOWEL.search(word) or (capitals_tell and word.isupper())
+
+
 def _cleaned_once(words: _Names) -> _Names:
+    if any(map(_BARE_WNID.fullmatch, words)):
+        words = _kept_apart(words, tuple(words_by_id().get(name, (name,))[0] for name in words))
     for pattern in (_INDEX_BEFORE, _INDEX_BEHIND):
         words = _without_indices(words, pattern)
     if not any(map(_UNPADDED.match, words)):  # 05_euro beside 10_euro is a value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -155,19 +155,19 @@ class LabelledSet:
             pixels[index] = np.asarray(fitted).transpose(2, 0, 1)
         return pixels
 
-    def uncut(self, size: int) -> Iterator[np.ndarray]:
-        """The images one by one with the shorter side resized (antialiased bilinear), and nothing cut off.
+    def uncut(self, index: int, size: int) -> np.ndarray:
+        """Image ``index`` with the shorter side resized (antialiased bilinear), and nothing cut off.
 
         Args:
+            index: number of the image.
             size: length of the shorter side in pixels.
 
-        Yields:
+        Returns:
             uint8 of shape (3, H, W) with min(H, W) equal to ``size``.
         """
-        for index in range(len(self)):
-            image = self.image(index)
-            width, height = (max(size, round(side * size / min(image.size))) for side in image.size)
-            yield np.asarray(image.resize((width, height), Image.Resampling.BILINEAR)).transpose(2, 0, 1)
+        image = self.image(index)
+        width, height = (max(size, round(side * size / min(image.size))) for side in image.size)
+        return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR)).transpose(2, 0, 1)
 
     def check_split(self, *allowed: Split, purpose: str) -> None:
         """Check that the split is allowed for a purpose, which keeps test data sealed.

@@ -224,9 +224,29 @@ def check_leaks(splits: Sequence[tuple[LabelledSet, Fingerprints]], *, max_dista
             f"splits must not share images, got {count} pair{'s' * (count > 1)} of copies:\n"
             + "\n".join(lines)
             + f"{more}\n",
-            "remove one image of each pair, or divide all images again with --set data.split_names=join; if "
+            "remove one image of each pair; or leave it out of train and keep all test images with --set "
+            "data.shared_images=leave-out; or divide all images again with --set data.split_names=join; if "
             "the near copies are in fact different images, use --set data.near_duplicate_distance=-1",
         )
+
+
+def without_shared(
+    splits: Sequence[tuple[LabelledSet, Fingerprints]], *, max_distance: int
+) -> list[LabelledSet]:
+    """Each set without the images of which a later set has copies, so that the last one stays whole.
+
+    Args:
+        splits: sets of different splits with their fingerprints.
+        max_distance: see :func:`near_duplicates`.
+    """
+    kept = []
+    for number, (data, prints) in enumerate(splits):
+        is_shared = np.zeros(len(data), dtype=bool)
+        for _, later in splits[number + 1 :]:
+            found = _find(prints, later, max_distance=max_distance)
+            is_shared |= np.isin(found.picture_a, found.p)
+        kept.append(data.select(np.flatnonzero(~is_shared)))
+    return kept
 
 
 def _fingerprints(images: LabelledSet | Fingerprints) -> Fingerprints:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -14,7 +14,7 @@ from understudy.core.listing import listed
 from understudy.core.progress import Observer
 from understudy.data.copy_groups import CopyGroups, looked_for, shared_sentences
 from understudy.data.labelled_set import LabelledSet
-from understudy.data.leaks import check_leaks
+from understudy.data.leaks import check_leaks, without_shared
 from understudy.data.pool import Pool, read_pool
 from understudy.data.settings import DataSettings
 from understudy.data.sources import (
@@ -85,14 +85,12 @@ def load_splits(settings: DataSettings, *, seed: int, observer: Observer | None 
         InputError: if the source has a fault; the message says what and where.
     """
     source = find_source(settings.source)
-    pool = read_pool(source.open(settings.source, settings), settings, observer)
+    pool = _with_val_as_test(read_pool(source.open(settings.source, settings), settings, observer), settings)
     search = settings.model_copy(update={"changed_copies": False}) if source.is_checked else settings
     groups = CopyGroups.find(pool.images, pool.fingerprints, search)
     parts = _divide(pool, groups, settings, seed=seed)
     uneven = _uneven(pool, groups, parts, settings)
-    sets: dict[RealSplit, LabelledSet] = {
-        split: pool.images.select(indices).with_split(split) for split, indices in parts.items()
-    }
+    sets, shared_out = _sets(pool, parts, settings)
     spare = None
     if settings.shots is not None:
         # A subset becomes a negative seed, which no run has.
@@ -111,7 +109,9 @@ def load_splits(settings: DataSettings, *, seed: int, observer: Observer | None 
     notes = (
         *pool.notes,
         *_joined(pool, settings),
+        *_without_test(pool, settings),
         *_lost(pool),
+        *shared_out,
         *groups.sentences(),
         *uneven,
         *(f"warning: {each}" for each in shared_sentences(shared)),
@@ -214,6 +214,32 @@ def _divide(
     return parts | {split: rest[indices] for split, indices in divided.items()}
 
 
+def _sets(
+    pool: Pool, parts: Mapping[RealSplit, np.ndarray], settings: DataSettings
+) -> tuple[dict[RealSplit, LabelledSet], tuple[str, ...]]:
+    """The images of each split, and a sentence about those that ``data.shared_images`` has left out.
+
+    Raises:
+        InputError: if a class loses all images of a split.
+    """
+    sets = {split: pool.images.select(parts[split]).with_split(split) for split in _ORDER}
+    if settings.shared_images == "refuse":
+        return sets, ()
+    splits = [(data, pool.fingerprints.select(data.ids)) for data in sets.values()]
+    kept = without_shared(splits, max_distance=settings.near_duplicate_distance)
+    lost = {split: len(data) - len(left) for (split, data), left in zip(sets.items(), kept, strict=True)}
+    for split, data in zip(sets, kept, strict=True):
+        if empty := [name for name, count in zip(data.class_names, data.counts, strict=True) if not count]:
+            raise InputError(
+                f"data.shared_images=leave-out leaves no {split} images of {listed(empty)}, because all have "
+                "copies in other splits: ",
+                _JOIN,
+            )
+    counts = listed([f"{count:,} of {split}" for split, count in lost.items() if count])
+    told = f"copies: left out as copies of images of other splits (data.shared_images): {counts}"
+    return dict(zip(sets, kept, strict=True)), (told,) if any(lost.values()) else ()
+
+
 def _uneven(
     pool: Pool, groups: CopyGroups, parts: Mapping[RealSplit, np.ndarray], settings: DataSettings
 ) -> tuple[str, ...]:
@@ -237,6 +263,37 @@ def _uneven(
     told = f"the shares of {'/'.join(shares)}, {percent}%, hold for all classes together"
     where = f"in {len(odd):,} of {images.num_classes:,} classes they differ"
     return (f"splits: {told}; {where} (images: {listed(named, most=3)}){together}",)
+
+
+def _with_val_as_test(pool: Pool, settings: DataSettings) -> Pool:
+    """The same images; those that the source calls validation images are test images, if the settings say so.
+
+    Raises:
+        InputError: if the source has no validation images, or test images too.
+    """
+    if settings.split_names != "val-as-test":
+        return pool
+    declared = set(pool.declared)
+    if "val" not in declared or "test" in declared:
+        has = "has test images" if "test" in declared else "has no validation images"
+        raise InputError(
+            "data.split_names=val-as-test is for a source with validation images and without test images, "
+            f"but {settings.source} {has}: leave data.split_names out"
+        )
+    return replace(pool, declared=tuple("test" if split == "val" else split for split in pool.declared))
+
+
+def _without_test(pool: Pool, settings: DataSettings) -> tuple[str, ...]:
+    """A sentence if the source has validation images that others may take for test images."""
+    declared = set(pool.declared)
+    if settings.split_names == "join" or "val" not in declared or "test" in declared:
+        return ()
+    told = (
+        f"splits: the source has validation but no test images, so {settings.test_fraction:.0%} of its train "
+        "images are now test images; if others report results on its validation images, as for ImageNet, "
+        "test on them too, with --set data.split_names=val-as-test"
+    )
+    return (told,)
 
 
 def _joined(pool: Pool, settings: DataSettings) -> tuple[str, ...]:

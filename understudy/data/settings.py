@@ -32,11 +32,12 @@ class DataSettings(Section):
     test_fraction: float = setting(0.2, gt=0, lt=1)
     """Share of the train images split off for testing, stratified by class, where the source has no such
     split."""
-    split_names: Literal["read", "join", "ignore"] = setting("read")
+    split_names: Literal["read", "join", "ignore", "val-as-test"] = setting("read")
     """Whether names of folders and files such as `train`, `seg_test` or `x-validation-00.tar`, and columns of
     tables, say which split images belong to. `join` reads them, but puts the images of all splits together
     and divides them again; `ignore` reads none, so that a folder `test` is a class, and divides all of
-    them."""
+    them. `val-as-test` makes the validation images of the source the test images, as papers do with
+    ImageNet; validation images are then split off from train."""
     name_encoding: str | None = setting(None)
     """Encoding of file names that are not UTF-8, in folders and zips, such as `cp1252` or `shift_jis`."""
     class_names: Path | None = setting(None)
@@ -70,6 +71,9 @@ class DataSettings(Section):
     near_duplicate_distance: int = setting(2, ge=-1, le=64)
     """Images of different splits count as duplicates if their 64-bit perceptual hashes differ in at most this
     many bits and their pixels nearly agree; -1 finds exact copies only."""
+    shared_images: Literal["refuse", "leave-out"] = setting("refuse")
+    """What to do with copies of an image in different splits: refuse them, or leave them out of train, and
+    out of validation if a test image is one. All test images stay, as published results need it."""
     changed_copies: bool = setting(True)
     """Look for images that are the same picture, changed: flipped, turned, cropped a little, of other light,
     blurred, noisy or resized. They stay in one split; where the source has splits, they are counted.

@@ -1,7 +1,7 @@
 """Classes of ImageNet-1K: which of a run's have their words, and which the folders of test sets stand for.
 
 Folders of test sets are named by WordNet id, such as ``n01440764``, or by the number of the class. Order and
-words of the classes are those of ``timm.data.ImageNetInfo``.
+words of the classes are those of :mod:`understudy.data.imagenet_words`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from functools import cache
 from understudy.core.errors import InputError
 from understudy.core.listing import listed
 from understudy.core.registry import Registry
+from understudy.data.imagenet_words import words_by_id
 
 Reader = Callable[[str], str | None]
 """Gives the WordNet id of the class that a folder name stands for; None if it stands for none."""
@@ -20,19 +21,10 @@ TEST_SETS: Registry[Reader] = Registry("test set of ImageNet's classes")
 
 
 @cache
-def _words_by_id() -> Mapping[str, tuple[str, ...]]:
-    """Words of each class by WordNet id, in the order of ImageNet-1K."""
-    from timm.data import ImageNetInfo  # heavy; only these test sets need it
-
-    info = ImageNetInfo("imagenet-1k")
-    return {name: tuple(info.label_name_to_description(name).split(", ")) for name in info.label_names()}
-
-
-@cache
 def _ids_by_word() -> Mapping[str, tuple[str, ...]]:
     """WordNet ids of the classes that share a word, by the word in lower case."""
     found: dict[str, dict[str, None]] = {}
-    for identity, words in _words_by_id().items():
+    for identity, words in words_by_id().items():
         for word in words:
             found.setdefault(word.casefold(), {})[identity] = None
     return {word: tuple(ids) for word, ids in found.items()}
@@ -56,7 +48,7 @@ def similarly_named(names: Sequence[str]) -> dict[str, str]:
         word = name.casefold()
         alike = {
             words[0]: None
-            for words in _words_by_id().values()
+            for words in words_by_id().values()
             if any(each.casefold() == word or each.casefold().endswith(f" {word}") for each in words)
         }
         if alike:
@@ -66,11 +58,11 @@ def similarly_named(names: Sequence[str]) -> dict[str, str]:
 
 @cache
 def _ids_in_order() -> tuple[str, ...]:
-    return tuple(_words_by_id())
+    return tuple(words_by_id())
 
 
 def _by_id(label: str) -> str | None:
-    return label if label in _words_by_id() else None
+    return label if label in words_by_id() else None
 
 
 def _by_number_or_id(label: str) -> str | None:
@@ -137,7 +129,7 @@ def imagenet_classes(name: str, labels: Sequence[str], class_names: Sequence[str
 
 def _identity(name: str, class_name: str) -> str:
     """WordNet id of a class of the run."""
-    if class_name in _words_by_id():
+    if class_name in words_by_id():
         return class_name
     ids = _ids_by_word().get(class_name.replace("_", " ").casefold(), ())
     if not ids:

@@ -27,7 +27,7 @@ from understudy.generators.settings import GeneratorSettings
 from understudy.generators.visual_guidance import check_widths
 from understudy.generators.zero_shot import load_zero_shot
 from understudy.pipeline.controls import check_controls, check_ready_made
-from understudy.pipeline.encoders import check_encoders
+from understudy.pipeline.encoders import check_networks
 from understudy.pipeline.strategies import check_strategies, settings_of_arms
 from understudy.pipeline.trial import try_generator
 from understudy.sampling.plan import quotas
@@ -57,7 +57,7 @@ def check_names(settings: Settings, *, finished: Sequence[str] = ()) -> None:
     check_trackers(settings.track.to)
     _check_captions_are_used(settings)
     check_training(settings.compare)
-    check_encoders(settings, finished)
+    check_networks(settings, finished)
     _check_membership(settings)
     for name in () if "compare" in finished else settings.compare.arms:
         arm = find_arm(name, settings.compare)

@@ -1,10 +1,11 @@
-"""The encoders that settings name: their check before a run, and those of the distribution term."""
+"""The networks that settings name beside the generator: their check before a run, and those of the term."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
 from understudy.core.errors import InputError
+from understudy.data.captions.captions import check_writer
 from understudy.evaluation.encoders import check_encoder, load_encoder
 from understudy.generators.visual_guidance import Encode
 from understudy.settings import Settings
@@ -14,17 +15,19 @@ from understudy.training.classifier import TrainedClassifier
 _SETTING = "adapt.distribution_encoders"
 
 
-def check_encoders(settings: Settings, finished: Collection[str]) -> None:
-    """Check the names of the encoders without loading or downloading anything.
+def check_networks(settings: Settings, finished: Collection[str]) -> None:
+    """Check the names of the encoders, and of the model that writes captions, without loading weights.
 
     Args:
         settings: of the run.
-        finished: stages that are done, whose encoders are not used again and may have been moved away.
+        finished: stages that are done, whose networks are not used again and may have been moved away.
 
     Raises:
         InputError: as :func:`understudy.evaluation.encoders.check_encoder`, and if arms start from random
             weights, so that there is no ``backbone``.
     """
+    if "load" not in finished:
+        check_writer(settings.captions)
     if not {"fidelity", "memorisation"} <= set(finished):
         check_encoder(settings.fidelity.encoder)
     for name in () if "adapt" in finished else settings.adapt.further_encoders:
@@ -48,7 +51,7 @@ def term_encoders(settings: Settings, *, device: str) -> dict[str, Encode]:
 
     def start() -> TrainedClassifier:
         backbone = pretrained_classifier(settings.compare)
-        assert backbone is not None, "check_encoders() comes first"
+        assert backbone is not None, "check_networks() comes first"
         backbone.model.to(device)
         return TrainedClassifier(backbone, (), device)
 

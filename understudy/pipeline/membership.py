@@ -4,20 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
-
-import numpy as np
 
 from understudy.curation.selections import candidates_wanted
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.splits import take_share
-from understudy.pipeline.adapt import adapt
 from understudy.pipeline.context import Run
-from understudy.pipeline.curate import curate
 from understudy.pipeline.curate import work as judging
-from understudy.pipeline.draw import draw
-from understudy.pipeline.folder import RunFolder
-from understudy.pipeline.kept_files import keep_files, with_kept_files
+from understudy.pipeline.shadow_pipeline import begin
 from understudy.pipeline.shadows import Shadows, check_audit, check_measurable
 from understudy.pipeline.strategies import effective_settings, settings_of_arms, shots_of
 from understudy.pipeline.work import Counted, Work
@@ -46,7 +39,7 @@ def membership(run: Run) -> None:
             seed=run.settings.seed,
             device=run.device,
             folder=folder,
-            make_synthetic=partial(_shadow_pipeline, run, folder) if settings.target == "pipeline" else None,
+            pipeline=partial(begin, run, folder) if settings.target == "pipeline" else None,
             observer=run.observer,
             terms=run.terms,
         ).audit()
@@ -102,24 +95,6 @@ def check_finished(run: Run) -> None:
     """
     if run.folder.record("curate") is not None:
         check_measurable(run.settings.membership, run.settings.compare, run.curated)
-
-
-def _shadow_pipeline(run: Run, folder: Path, members: np.ndarray, seed: int) -> LabelledSet:
-    """Adapt, draw and curate with some of the real images, in a run folder below ``folder``."""
-    settings = run.settings.model_copy(update={"seed": seed})
-    shadow_folder = RunFolder.open(folder / f"pipeline-{seed}", settings)
-    if shadow_folder.record("load") is None:
-        for data in (run.train.select(members), run.val, run.test):
-            data.save(shadow_folder.path / "data" / f"{data.split}.parquet")
-        keep_files(with_kept_files(run.settings, run.path), shadow_folder.path)
-        with shadow_folder.stage("load") as record:
-            record |= run.recorded("load") | {"train": len(members)}
-    shadow = Run(shadow_folder, run.device)
-    for stage in (adapt, draw, curate):
-        if shadow_folder.record(stage.__name__) is None:
-            stage(shadow)
-    shadow.sets.free_generators()  # otherwise those of all shadow pipelines pile up
-    return shadow.curated
 
 
 def work(counted: Counted) -> Work:

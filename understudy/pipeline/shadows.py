@@ -15,6 +15,7 @@ import numpy as np
 from understudy.core.errors import InputError
 from understudy.core.executors.do import do_jobs
 from understudy.core.executors.executor import Terms
+from understudy.core.executors.job import Job
 from understudy.core.files import read_arrays
 from understudy.core.progress import Observer
 from understudy.data.labelled_set import LabelledSet
@@ -136,9 +137,9 @@ class Shadows:
         device: torch device.
         folder: where records go.
         observer: receives messages and progress; it is called from several threads.
-        make_synthetic: adapts a generator to the real images with the given numbers, with the given seed, and
-            returns the images that it draws (``target=pipeline``).
-        terms: of the executor that trains models which cannot be trained together.
+        pipeline: returns the job that adapts a generator to the train images with the given indices, with the
+            given seed, and writes the images that it draws to the given file (``target=pipeline``).
+        terms: of the executor, which does shadow pipelines and trains models that cannot be trained together.
     """
 
     train: LabelledSet
@@ -152,7 +153,7 @@ class Shadows:
     folder: Path
     observer: Observer
     terms: Terms
-    make_synthetic: Callable[[np.ndarray, int], LabelledSet] | None = None
+    pipeline: Callable[[np.ndarray, int, Path], Job] | None = None
 
     @cached_property
     def members(self) -> np.ndarray:
@@ -282,17 +283,18 @@ class Shadows:
     def _draw(self, waiting: Sequence[int]) -> None:
         """Run the shadow pipelines that are missing; all arms share their images."""
         missing = [number for number in waiting if not self._drawn(number).exists()]
-        with self.observer.bar("shadow pipelines", total=len(missing), unit="pipelines") as advance:
-            for number in missing:
-                if self.make_synthetic is None:
-                    raise InputError(
-                        "membership.target=pipeline needs a function that adapts and draws, got None: pass "
-                        "make_synthetic"
-                    )
-                images = self.make_synthetic(np.flatnonzero(self.members[number]), self._seed(number))
-                images.check_split("synthetic", purpose="a shadow pipeline")
-                images.save(self._drawn(number))
-                advance(1)
+        if not missing:
+            return
+        if self.pipeline is None:
+            raise InputError(
+                "membership.target=pipeline needs a function that adapts and draws, got None: pass pipeline"
+            )
+        jobs = [
+            self.pipeline(np.flatnonzero(self.members[number]), self._seed(number), self._drawn(number))
+            for number in missing
+        ]
+        with self.observer.bar("shadow pipelines", total=len(jobs), unit="pipelines") as advance:
+            do_jobs(jobs, self.terms, advance=advance)
 
     def _can_group(self, name: str, compare: CompareSettings) -> bool:
         return name != PRIVATE and can_group(find_arm(name, compare), compare, self.train.num_classes)

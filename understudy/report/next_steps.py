@@ -173,7 +173,7 @@ def _small_test(results: Results, command: RunCommand) -> tuple[str, str] | None
     says = (
         f"This test set is too small: to tell a difference of {100 * TOLD:g} points takes about {wanted:,} "
         f"test images, and it has {num_test:,}. Test the same classifiers on {wanted:,} further labelled "
-        f"images, in the folder {_NEW}."
+        f"images ({_NEW} stands for their folder)."
     )
     return says, command.on_run("evaluate", "--test", f"more={_NEW}", "--corruptions", "none")
 

@@ -192,14 +192,36 @@ def left(tmp_path):
     return folder
 
 
+def scancel_that_says(text, monkeypatch, folder):
+    """Put a command scancel on the path that prints an error; returns the file with what it was asked."""
+    (folder / "bin").mkdir()
+    (folder / "said").write_text(text)
+    command = folder / "bin" / "scancel"
+    command.write_text(f'#!/bin/sh\necho "$@" > {folder}/asked\ncat {folder}/said >&2\nexit 1\n')
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}/bin:{os.environ['PATH']}")
+    return folder / "asked"
+
+
 def test_arrays_of_a_process_that_was_killed_are_ended(left, tmp_path, monkeypatch):
     """Whichever executor goes on."""
-    calls = []
-    monkeypatch.setattr(slurm.subprocess, "run", lambda words, **_: calls.append(words))
-    monkeypatch.setattr(shutil, "which", lambda name: name)
+    calls = scancel_that_says(
+        "scancel: error: Kill job error on job id 17_0: Invalid job id specified\n"
+        "scancel: error: Kill job error on job id 17_1: Job/step already completing or completed\n",
+        monkeypatch,
+        tmp_path,
+    )
     clear(tmp_path)
-    assert calls == [["scancel", "17_0", "17_1"]]
+    assert calls.read_text() == "17_0 17_1\n"
     assert not left.exists()
+
+
+def test_arrays_that_slurm_does_not_end(left, tmp_path, monkeypatch):
+    """They may still write to the run, so nothing is removed."""
+    scancel_that_says("scancel: error: Unable to contact slurm controller\n", monkeypatch, tmp_path)
+    with pytest.raises(InputError, match=f"17_0, 17_1.*slurm controller.* remove {left}"):
+        clear(tmp_path)
+    assert left.exists()
 
 
 def test_arrays_that_cannot_be_ended_from_here(left, tmp_path, monkeypatch):

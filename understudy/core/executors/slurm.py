@@ -36,6 +36,7 @@ _IDS = "array"  # name of the file with the numbers of the SLURM jobs
 _FAILED = "failed-"  # beginning of the names of files in which tasks tell why jobs failed
 _BEGAN = "began-"  # beginning of the names of files in which tasks note their node at their start
 _WITHOUT_BEGIN = 2  # arrays of which no task begins stop the run; one can have a bad node
+_HAS_ENDED = ("Invalid job id", "already completing or completed")  # what scancel says of such jobs
 _LOOK = 5.0  # seconds between two looks at the array
 _cluster: str | None = None
 """Tests run the array in processes of this machine; None for SLURM."""
@@ -80,8 +81,7 @@ class Slurm:
                     f"({listed(numbers)}), and scancel is not on this machine: go on where it is, or end "
                     f"them there and remove {folder}"
                 )
-            # It also fails for jobs that have ended, so its status says nothing.
-            subprocess.run(["scancel", *numbers], check=False, capture_output=True)
+            _end(numbers, folder)
         shutil.rmtree(folder, ignore_errors=True)
 
     def do(self, jobs: Sequence[Job], terms: Terms) -> Generator[int, None, None]:
@@ -113,6 +113,21 @@ class Slurm:
                 raise InputError(_explanation(failures, missing, folder))
             waiting = missing
         shutil.rmtree(terms.root / _FOLDER, ignore_errors=True)
+
+
+def _end(numbers: Sequence[str], folder: Path) -> None:
+    """End jobs of an earlier command; those that have ended already are no error."""
+    said = subprocess.run(["scancel", *numbers], check=False, capture_output=True, text=True).stderr
+    errors = [
+        line
+        for line in said.splitlines()
+        if "error:" in line and not any(told in line for told in _HAS_ENDED)
+    ]
+    if errors:
+        raise InputError(
+            f"SLURM could not end jobs of an earlier command ({listed(numbers)}), which may still write to "
+            f"{folder.parent}: {errors[0]}. Try again, or end them and remove {folder}"
+        )
 
 
 def _cancel(tasks: Sequence[Any], folder: Path) -> None:

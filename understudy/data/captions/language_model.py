@@ -4,20 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self, final
 
 import torch
 from jinja2 import TemplateError
 
 from understudy.core.errors import InputError
-from understudy.core.hub import hub_file, load_network, why_not_found
+from understudy.core.hub import find_config, load_network, why_not_found
 
 _OTHERWISE = (
     "give the folder or hub name of an instruction model such as Qwen/Qwen2.5-1.5B-Instruct, or your own "
     "captions with captions.source=file"
 )
 _WRITES = ("ForCausalLM", "LMHeadModel")
+
+
+def check_language_model(name: str) -> None:
+    """Check that there is a model with this name, without loading it.
+
+    Raises:
+        InputError: if neither a folder nor the hub has it.
+    """
+    try:
+        find_config(name)
+    except (OSError, ValueError) as error:
+        raise _unfit(name, error) from error
+
+
+def _unfit(name: str, error: Exception) -> InputError:
+    return InputError(
+        f"captions.language_model must be a language model, got {name!r}: {why_not_found(error)}; "
+        f"{_OTHERWISE}"
+    )
 
 
 @final
@@ -47,9 +65,8 @@ class LanguageModel:
         from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
         dtype = torch.bfloat16 if device.startswith("cuda") else torch.float32
+        check_language_model(name)
         try:
-            if not Path(name).exists():
-                hub_file(name, "config.json")
             _check_kind(AutoConfig.from_pretrained(name))
             tokenizer = AutoTokenizer.from_pretrained(name)
             _check_tokenizer(tokenizer)
@@ -64,10 +81,7 @@ class LanguageModel:
             ImportError,
             SafetensorError,
         ) as error:
-            raise InputError(
-                f"captions.language_model must be a language model, got {name!r}: {why_not_found(error)}; "
-                f"{_OTHERWISE}"
-            ) from error
+            raise _unfit(name, error) from error
         if tokenizer.pad_token is None:  # padding is masked, so any token will do
             tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
         tokenizer.padding_side = "left"

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from understudy.core.errors import InputError
-from understudy.core.hub import hub_file, load_network, why_not_found
+from understudy.core.hub import find_config, load_network, why_not_found
 from understudy.data.captions.parts import in_parts
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.settings import CaptionSettings
@@ -50,6 +50,24 @@ def write_captions(
     return in_parts(folder, ids, write, size=_PART, batch_size=settings.batch_size)
 
 
+def check_caption_model(name: str) -> None:
+    """Check that there is a model with this name, without loading it.
+
+    Raises:
+        InputError: if neither a folder nor the hub has it.
+    """
+    try:
+        find_config(name)
+    except (OSError, ValueError) as error:
+        raise _unfit(name, error) from error
+
+
+def _unfit(name: str, error: Exception) -> InputError:
+    return InputError(
+        f"captions.model must be an image-to-text model, got {name!r}: {why_not_found(error)}; {_OTHERWISE}"
+    )
+
+
 @final
 @dataclass(frozen=True, eq=False)
 class CaptionModel:
@@ -79,9 +97,8 @@ class CaptionModel:
         from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
 
         dtype = torch.float16 if device.startswith("cuda") else torch.float32
+        check_caption_model(name)
         try:
-            if not Path(name).exists():
-                hub_file(name, "config.json")
             model = load_network(AutoModelForImageTextToText, name, dtype=dtype)
             # Not AutoProcessor, which finds only the tokenizer of encoder-decoder models.
             parts = AutoImageProcessor.from_pretrained(name), AutoTokenizer.from_pretrained(name)
@@ -94,10 +111,7 @@ class CaptionModel:
             ImportError,
             SafetensorError,
         ) as error:
-            raise InputError(
-                f"captions.model must be an image-to-text model, got {name!r}: {why_not_found(error)}; "
-                f"{_OTHERWISE}"
-            ) from error
+            raise _unfit(name, error) from error
         return cls(name, model.to(device).eval(), *parts)
 
     @torch.inference_mode()
