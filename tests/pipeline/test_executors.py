@@ -5,8 +5,10 @@ import importlib.util
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import threading
 import time
 
 import psutil
@@ -144,6 +146,26 @@ def test_everybody_divides_trials_gaps_and_shadow_pipelines(name, asked, tmp_pat
     assert not images
 
 
+def test_an_actor_that_is_killed_while_it_draws_changes_nothing(
+    job, whole, tmp_path, monkeypatch, ray_of_tests
+):
+    out, killed = tmp_path / "run", []
+
+    def kill_one():
+        while not list(out.glob("synthetic/images/round-00/*.parquet")):
+            time.sleep(0.01)
+        killed.append(next(one for one in psutil.process_iter() if one.name().startswith("ray::RayWorker")))
+        killed[0].kill()
+
+    thread = threading.Thread(target=kill_one, daemon=True)
+    thread.start()
+    run(executor_of(job, "ray", monkeypatch), out)
+    thread.join(timeout=1)
+    assert killed
+    assert files_of(out) == files_of(whole)
+    assert figures_of(out, *FIGURES) == figures_of(whole, *FIGURES)
+
+
 @pytest.mark.parametrize(
     ("compute", "message"),
     [
@@ -211,9 +233,13 @@ def test_an_error_of_a_run_of_a_study_comes_home(job, tmp_path, monkeypatch):
     assert not list(tmp_path.rglob("failed.txt"))
 
 
-@pytest.mark.parametrize("executor", ["processes", "ray"])
+@pytest.mark.parametrize(
+    ("executor", "how"),
+    [("processes", signal.SIGKILL), ("ray", signal.SIGKILL), ("ray", signal.SIGINT)],
+    ids=["processes", "ray", "ray-ctrl-c"],
+)
 def test_a_kill_of_the_whole_run_leaves_no_worker_behind(
-    executor, job, whole, pets, tiny_pipeline_folder, tmp_path, ray_of_tests
+    executor, how, job, whole, pets, tiny_pipeline_folder, tmp_path, ray_of_tests
 ):
     """Another executor goes on; nothing that was drawn is drawn again."""
     out = tmp_path / "run"
@@ -228,8 +254,8 @@ def test_a_kill_of_the_whole_run_leaves_no_worker_behind(
         time.sleep(0.02)
     children = psutil.Process(process.pid).children(recursive=True)
     workers = [one for one in children if "Agent" not in one.name()]  # agents of Ray notice it a minute later
-    process.kill()
-    process.wait()
+    process.send_signal(how)
+    process.wait(timeout=120)
     drawn = {
         path: when for path, when in times(out).items() if re.search("/images/.*/part-.....[.]parquet", path)
     }
