@@ -371,7 +371,7 @@ def preview(
     rows = found.estimate.rows(repeats=number)
     title = f"estimate for the whole run, preset {options.preset}"
     printing.show_table(("stage", "estimate"), rows, title=title)
-    for line in filter(None, (found.cut, found.recognised, found.words, *found.room)):
+    for line in filter(None, (found.cut, found.recognised, found.words, *found.room, *found.warnings)):
         printing.say(line)
     printing.say(f"one column per class (at most 40), real images above synthetic ones: {to}", is_path=True)
     used = None if device == "auto" else device

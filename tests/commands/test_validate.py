@@ -36,6 +36,18 @@ def test_validate_names_classes_with_too_few_images_to_train_a_generator_on(unde
     assert "hardly draws" not in out
 
 
+def test_too_few_ready_made_images_are_told(understudy):
+    write_pets("pets")
+    write_pets("drawn", 3, seed=5)
+    ready_made = ("--generator", "folder", "--set", "generator.images=[drawn]")
+    _, out, _ = understudy("validate", "pets", *ready_made, "--set", "draw.per_class=4")
+    assert "warning: fewer ready-made images than the run wants (cat 3 of 4, dog 3 of 4)" in " ".join(
+        out.split()
+    )
+    _, out, _ = understudy("validate", "pets", *ready_made, "--set", "draw.per_class=3")
+    assert "fewer ready-made" not in out
+
+
 @pytest.mark.parametrize(("source", "warns"), [("pets", True), ("digits", False)])
 def test_the_bundled_generator_is_no_generator_of_photographs(source, warns, pets):
     settings = build({"data": {"source": str(pets) if source == "pets" else source}})

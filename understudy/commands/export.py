@@ -17,6 +17,7 @@ from understudy.pipeline.context import Run
 from understudy.pipeline.folder import RunFolder, finished_results
 from understudy.pipeline.report import run_card
 from understudy.pipeline.samples import shareable_samples
+from understudy.report.accuracy import arm_to_take
 from understudy.report.card import ADAPTER_PICTURE, adapter_card
 
 What = Literal["dataset", "classifier", "predictions", "adapter"]
@@ -46,7 +47,8 @@ def export_part(
         what: ``dataset`` (the curated synthetic images), ``classifier`` (of an arm), ``predictions`` (of an
             arm, for the real test images) or ``adapter`` (for diffusers).
         form: one of ``FORMS[what]``; by default the first one, and ``huggingface`` for images on the hub.
-        arm: the arm of the classifier or the predictions; by default the arm of the verdict.
+        arm: the arm of the classifier or the predictions; by default that of
+            :func:`understudy.report.accuracy.arm_to_take`.
         hub: the repository that the files go to, ``owner/name``, for the card; None for a folder.
 
     Returns:
@@ -78,14 +80,16 @@ def _write(folder: RunFolder, to: Path, *, what: What, form: str, arm: str | Non
     if what == "adapter":
         _export_adapter(folder, to, results, hub=hub)
         return "the adapter"
-    name = str(results["verdict"]["best"]) if arm is None else arm
+    name = arm_to_take(results) if arm is None else arm
     if name not in results["arms"]:
         raise InputError(f"--arm must be an arm of {folder.path}, {', '.join(results['arms'])}, got {name!r}")
     if what == "predictions":
         count = export_predictions(folder, to, arm=name)
         return f"the predictions of the arm {name} for {count} real test images"
     export_classifier(folder, to, results, arm=name, form=form, hub=hub)
-    return f"the classifier of the arm {name}"
+    is_told = arm is None and not results["verdict"]["helps"]
+    why = ", because no arm with synthetic images is surely better (--arm gives another)" * is_told
+    return f"the classifier of the arm {name}{why}"
 
 
 def export_dataset(folder: RunFolder, to: Path, *, form: str) -> int:

@@ -178,7 +178,9 @@ class Options:
     generator: Annotated[
         str | None,
         typer.Option(
-            help="'mini', 'class_conditional', a diffusers pipeline folder, or a hub name", metavar="NAME"
+            help="'mini', 'class_conditional', a diffusers pipeline folder, a hub name, or 'folder' for "
+            "images that another tool has drawn (--set generator.images=[FOLDER])",
+            metavar="NAME",
         ),
     ] = None
     arms: Annotated[
@@ -356,7 +358,9 @@ class Export:
     arm: Annotated[
         str | None,
         typer.Option(
-            help="arm of the classifier or the predictions [default: the arm of the verdict]", metavar="ARM"
+            help="arm of the classifier or the predictions [default: that of the verdict if it helps, else "
+            "real+val or real]",
+            metavar="ARM",
         ),
     ] = None
     public: Annotated[bool, typer.Option("--public", help="let everybody see the repository")] = False

@@ -19,6 +19,8 @@ from understudy.core.executors.side_by_side import side_by_side
 from understudy.core.files import check_replaceable, write_atomically
 from understudy.core.progress import Observer
 from understudy.data.contact_sheet import contact_sheet
+from understudy.data.image_kind import look_at
+from understudy.pipeline.domain import unknown_to
 from understudy.settings import Settings
 
 _MARK = "understudy preview"  # stored in the file, so that other pictures of the user are never replaced
@@ -36,6 +38,7 @@ class Preview:
         words: whether CLIP knows the words of the classes, in a sentence; empty without CLIP.
         cut: what a time limit cuts, in a sentence; empty without a limit.
         room: what does not fit on the disk or into memory, in sentences.
+        warnings: why these images and this generator do not go together, in sentences.
     """
 
     estimate: Estimate
@@ -43,6 +46,7 @@ class Preview:
     words: str
     cut: str = ""
     room: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def preview(
@@ -85,6 +89,7 @@ def preview(
         recognised=measured.recognised,
         words=measured.words,
         cut=cut,
+        warnings=unknown_to(settings, look_at(few.splits.train).kind),
         room=tuple(
             what_does_not_fit(
                 found,

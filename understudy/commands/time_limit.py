@@ -51,7 +51,9 @@ def plan_run(settings: Settings, limit: TimeLimit, measured: Measured) -> TimePl
         return measured.spent + limit.repeats * work / (1 - reserve)
 
     train = measured.splits.train
-    fitting = plan_within(limit, settings, train=train, cost=cost)
+    fitting = plan_within(
+        limit, settings, train=train, cost=cost, parts=lambda some: measured.estimate(some).seconds
+    )
     cuts, seconds = cuts_between(settings, fitting, train), cost(fitting, 0.0)
     told = f"{', '.join(cuts) or 'nothing is cut'}; expected {short_duration(seconds)}"
     runs = f" for {limit.repeats} runs" if limit.repeats > 1 else ""

@@ -13,7 +13,7 @@ Smaller numbers than these floors would give results that mean nothing:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, final
@@ -64,7 +64,12 @@ class TimeLimit:
 
 
 def plan_within(
-    limit: TimeLimit, settings: Settings, *, train: LabelledSet, cost: Callable[[Settings], float]
+    limit: TimeLimit,
+    settings: Settings,
+    *,
+    train: LabelledSet,
+    cost: Callable[[Settings], float],
+    parts: Callable[[Settings], Mapping[str, float]] = lambda settings: {},
 ) -> Settings:
     """Lower seeds, steps and images until the runs take no longer than the limit.
 
@@ -76,6 +81,7 @@ def plan_within(
         settings: of a run without a limit.
         train: the train images.
         cost: expected seconds of all runs; never lower with more seeds, steps or images.
+        parts: expected seconds of one run by stage, for the message.
 
     Raises:
         InputError: if the limit is shorter than the smallest runs; the message gives the time of those.
@@ -85,16 +91,21 @@ def plan_within(
         seeds = range(settings.compare.num_seeds - 1, _FEWEST_SEEDS - 1, -1)
         possible += [_changed(settings, "compare", num_seeds=number) for number in seeds]
     fitting = next((each for each in possible if cost(each) <= limit.seconds), None)
-    return fitting or _in_proportion(limit, possible[-1], train=train, cost=cost)
+    return fitting or _in_proportion(limit, possible[-1], train=train, cost=cost, parts=parts)
 
 
 def _in_proportion(
-    limit: TimeLimit, settings: Settings, *, train: LabelledSet, cost: Callable[[Settings], float]
+    limit: TimeLimit,
+    settings: Settings,
+    *,
+    train: LabelledSet,
+    cost: Callable[[Settings], float],
+    parts: Callable[[Settings], Mapping[str, float]],
 ) -> Settings:
     """The settings with the largest share of their steps and images that fits."""
     at = partial(with_share, settings, given=limit.given, train=train)
     if cost(at(0.0)) > limit.seconds:
-        raise InputError(_too_short(limit, at(0.0), train, cost(at(0.0))))
+        raise InputError(_too_short(limit, at(0.0), train, cost(at(0.0)), parts(at(0.0))))
     fits, too_long = 0, _PARTS
     while too_long - fits > 1:
         middle = (fits + too_long) // 2
@@ -105,16 +116,21 @@ def _in_proportion(
     return at(fits / _PARTS)
 
 
-def _too_short(limit: TimeLimit, smallest: Settings, train: LabelledSet, seconds: float) -> str:
+def _too_short(
+    limit: TimeLimit, smallest: Settings, train: LabelledSet, seconds: float, parts: Mapping[str, float]
+) -> str:
     kept = sorted(name for name in limit.given if _is_size(name))
     numbers = listed(_sizes(smallest, train)) + (f" and the given {listed(kept)}" if kept else "")
     takes = f"the smallest run, with {numbers}, takes about {short_duration(seconds)}: give more time"
     if limit.repeats > 1:
         runs = f"{limit.repeats} smallest runs, each with {numbers}"
         takes = f"{runs}, take about {short_duration(seconds)}: give more time, do fewer runs"
+    longest = max(parts, key=lambda stage: parts[stage], default="")
+    most = f" (the longest stage, {longest}: {short_duration(parts[longest])})" if longest else ""
+    smaller = ", lower compare.resolution (a quarter of the time for half of it) and compare.batch_size"
     return (
-        f"a time limit of {short_duration(limit.seconds)} is too short: {takes}, compare fewer arms, or set "
-        "smaller numbers yourself"
+        f"a time limit of {short_duration(limit.seconds)} is too short: {takes}{most}, compare fewer arms"
+        f"{smaller * (longest == 'compare')}, or set smaller numbers yourself"
     )
 
 

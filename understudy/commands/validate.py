@@ -18,6 +18,7 @@ from understudy.data.load import Splits, load_splits
 from understudy.data.settings import CaptionSettings
 from understudy.data.sources.leftovers import LeftOut
 from understudy.evaluation.class_sizes import too_few_test_images
+from understudy.generators.load import load_generator
 from understudy.generators.pipeline_size import is_large
 from understudy.generators.room import bytes_of_weights, less_memory
 from understudy.generators.silence import no_progress_bars
@@ -116,6 +117,7 @@ def validate(settings: Settings, *, device: str = "cpu", observer: Observer | No
         *about_grey_and_small(look, settings),
         *about_learning_from_scratch(look, settings),
         *about_large_pipelines(settings),
+        *_about_ready_made(settings, splits),
         *_about_memory(settings),
         *notes_on_words(known),
         *(note for note in (small, few) if note),
@@ -128,6 +130,23 @@ def validate(settings: Settings, *, device: str = "cpu", observer: Observer | No
         look=look,
         wanted=int(quotas(splits.train, settings.draw).sum()),
     )
+
+
+def _about_ready_made(settings: Settings, splits: Splits) -> tuple[str, ...]:
+    """A warning if there are fewer ready-made images than a run would take."""
+    if not settings.generator.is_ready_made:
+        return ()
+    train, wanted = splits.train, quotas(splits.train, settings.draw)
+    there = load_generator(settings.generator, device="cpu").available(train.class_names)
+    if there is None or (there >= wanted).all():
+        return ()
+    short = [
+        f"{name} {have:,} of {want:,}"
+        for name, have, want in zip(train.class_names, there.tolist(), wanted.tolist(), strict=True)
+        if have < want
+    ]
+    told = f"warning: fewer ready-made images than the run wants ({listed(short)}), and some will be rejected"
+    return (f"{told}: lower draw.per_class, or draw.times and draw.min_per_class",)
 
 
 def _about_memory(settings: Settings) -> tuple[str, ...]:

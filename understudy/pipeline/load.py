@@ -15,7 +15,7 @@ from understudy.generators.pipeline_size import is_large
 from understudy.pipeline.caption_length import about_plain_prompts, fitting_captions
 from understudy.pipeline.class_words import known_words, notes_on_words
 from understudy.pipeline.context import Run
-from understudy.pipeline.domain import what_else
+from understudy.pipeline.domain import unknown_to
 from understudy.pipeline.kept_files import keep_files
 from understudy.pipeline.learning_from_scratch import about_learning_from_scratch
 from understudy.settings import Settings
@@ -96,9 +96,7 @@ def about_photographs(kind: ImageKind, settings: Settings, prompt_names: Sequenc
     if known:
         told += f"; 'photo' knows ImageNet, which has classes named like {listed(known)}: there, synthetic "
         told += "images have less to add"
-    if settings.generator.name != "mini":
-        return (told,)
-    return told, f"warning: 'mini' has seen only printed characters, not such images: {what_else(settings)}"
+    return told, *unknown_to(settings, kind)
 
 
 def about_grey_and_small(look: Look, settings: Settings) -> tuple[str, ...]:

@@ -167,7 +167,7 @@ class SyntheticSets:
             quota: wanted images per class, int64 (num_classes,).
             settings: how images are drawn and chosen, and how many refills are allowed.
             at_least: images per class to draw in the first round, even if the quota needs fewer.
-            check: called after the first round; may raise, before more is drawn.
+            check: called after each round; may raise, before more is drawn or chosen.
         """
         curate = settings.curate
         needed = candidates_wanted(quota, curate)
@@ -176,8 +176,7 @@ class SyntheticSets:
         while True:
             drawn = self.first(settings, counts)
             judged = self.curator.judge(drawn, curate)
-            if not rounds:
-                check(judged)
+            check(judged)
             rounds += 1
             missing = np.maximum(needed - judged.num_good, 0)
             is_done = (drawn.counts < counts) | (missing == 0)  # a folder of ready-made images can run out

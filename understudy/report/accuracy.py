@@ -70,6 +70,14 @@ def answer(results: Mapping[str, Any]) -> str:
     return "No clear gain from synthetic data"
 
 
+def arm_to_take(results: Mapping[str, Any]) -> str:
+    """The arm whose classifier to use: that of the verdict if it helps, else one of real images alone."""
+    verdict = results["verdict"]
+    if verdict["helps"]:
+        return str(verdict.get("against_val", verdict["best"]))
+    return "real+val" if "real+val" in results["arms"] else "real"
+
+
 def worth_of_val(results: Mapping[str, Any]) -> str:
     """Compare what validation images give as train images with what synthetic images give.
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, final
 from understudy.core.listing import listed
 from understudy.evaluation.accuracy import FEW_VAL, TOLD, images_to_tell_two_points, measured_by
 from understudy.evaluation.class_sizes import MEASURES
-from understudy.report.accuracy import deciding_differences
+from understudy.report.accuracy import arm_to_take, deciding_differences
 from understudy.report.balance import measure_of
 from understudy.report.checks import FEWEST_SEEDS, most_by_chance
 from understudy.report.run_command import ANY_DATA, ANY_FOLDER, RunCommand
@@ -304,15 +304,18 @@ def _round(times: float) -> float:
 
 
 def _take_it(results: Results, command: RunCommand) -> tuple[str, str] | None:
-    verdict = results["verdict"]
-    if not verdict["helps"]:
+    if len(results["arms"]) == 1:
         return None
-    arm = verdict.get("against_val", verdict["best"])
-    measure = measure_of(results)
-    says = (
-        f"Take the classifier: {arm} reaches {percent_interval(measured_by(results['arms'][arm], measure))}% "
-        f"{MEASURES[measure]}, real images alone {percent(results['arms']['real'][measure]['mean'])}%."
-    )
+    arm, measure = arm_to_take(results), measure_of(results)
+    reached = f"{percent_interval(measured_by(results['arms'][arm], measure))}% {MEASURES[measure]}"
+    if results["verdict"]["helps"]:
+        real = percent(results["arms"]["real"][measure]["mean"])
+        says = f"Take the classifier: {arm} reaches {reached}, real images alone {real}%."
+    else:
+        says = (
+            f"Take the classifier of {arm}, which reaches {reached}: no arm with synthetic images is surely "
+            "better than real images alone."
+        )
     words = ("--what", "classifier", "--arm", arm, "--to", f"{command.folder.rstrip('/')}-classifier")
     return says, command.on_run("export", *words)
 
@@ -357,7 +360,7 @@ ADVICE = (
     Advice("more images", "the last sizes of the synthetic set promise a gain", _more_images),
     Advice("longer training", "the chosen arm clearly still rose on validation images", _longer_training),
     Advice("one choice", "a single run", _one_choice),
-    Advice("classifier", "synthetic images help", _take_it),
+    Advice("classifier", "several arms were trained", _take_it),
     Advice("weak class", "one class has a fifth of all mistakes or more", _weak_class),
     Advice("number of images", "one number of synthetic images, and something left to gain", _unknown_volume),
 )
