@@ -133,6 +133,17 @@ def test_a_generator_that_does_not_know_the_images_stops_the_run(tiny_pipeline_f
 
 
 @pytest.mark.slow
+def test_a_run_also_stops_when_images_in_place_of_rejected_ones_show_it(tiny_pipeline_folder, tmp_path):
+    """Thirty images are too few to tell."""
+    out = tmp_path / "run"
+    with pytest.raises(InputError, match=r"does not know such images: .* of \d{2,} drawn images"):
+        run(of_noise(tiny_pipeline_folder, per_class=3, max_refills=3), out)
+    rounds = [path.name for path in (out / "synthetic" / "images").iterdir()]
+    assert 2 <= len(rounds) <= 4
+    assert not (out / "stages" / "curate.json").exists()
+
+
+@pytest.mark.slow
 def test_the_first_images_of_a_large_pipeline_are_judged_before_the_others_are_drawn(
     tiny_pipeline_folder, tmp_path, monkeypatch
 ):
