@@ -42,7 +42,10 @@ def test_an_empty_class_is_explained():
     assert explained(decisions) == (
         "after 2 refills, 1 of 2 classes have no image, and 1 of the 2 wanted images were kept:\n"
         "  'dog': 3 drawn (2 low score, 1 constant); best score 0.313, threshold 0.5\n"
-        "set curate.threshold to at most 0.312, or choose another curate.score (clip, confidence, none)\n"
+        "the generator may not have learned these classes: adapt it for longer, or take another one; to keep "
+        "such images all the same, set curate.threshold to at most 0.312, or choose another curate.score "
+        "(clip, confidence, none), in a new run, which takes over what was adapted with "
+        "adapt.adapter=RUN/adapter\n"
         "look at what the generator draws with 'understudy preview': images of one colour are never kept"
     )
 
@@ -57,9 +60,10 @@ def test_advice_if_nothing_is_kept():
         "  'cat': 1 drawn (1 low score); best score 0.4, threshold 0.5\n"
         "  'dog': 1 drawn (1 copy)\n"
         "  'owl': none drawn\n"
-        "set curate.threshold to at most 0.4, or raise curate.validation_pass above 0.8, or choose "
-        "another curate.score (agreement, clip, "
-        "none)\n"
+        "the generator may not have learned these classes: adapt it for longer, or take another one; to keep "
+        "such images all the same, set curate.threshold to at most 0.4, or raise curate.validation_pass "
+        "above 0.8, or choose another curate.score (agreement, clip, none), in a new run, which takes over "
+        "what was adapted with adapt.adapter=RUN/adapter\n"
         "keep copies with curate.firewall=flag, or draw others in their place with curate.firewall=redraw"
     )
 
@@ -68,4 +72,5 @@ def test_no_threshold_lets_a_score_of_0_pass():
     text = explained(
         decided((0, "low score", 0), (0, "low score", np.nan), (1, "", 1.0), threshold=0.0), score="clip"
     )
-    assert "best score 0, threshold 0\nchoose another curate.score (agreement, confidence, none)" in text
+    assert "best score 0, threshold 0\nthe generator may not have learned these classes" in text
+    assert "all the same, choose another curate.score (agreement, confidence, none), in a new run" in text

@@ -24,6 +24,7 @@ from understudy.evaluation.accuracy import (
 from understudy.evaluation.choice import Choice, chosen_by
 from understudy.evaluation.over_classes import over_classes
 from understudy.functional.class_means import macro_f1_terms
+from understudy.functional.intervals import accuracy_interval, paired_difference
 from understudy.training.records import ArmResult
 
 LABELS = np.repeat(np.arange(4), 50)
@@ -63,7 +64,7 @@ def test_summary_has_the_layout_of_results_json():
     for arm in arms.values():
         assert set(arm) == {
             *("accuracy", "balanced_accuracy", "macro_f1", "val_accuracy"),
-            *("per_class", "precision_per_class", "minus_real", "steps", "seconds"),
+            *("per_class", "per_class_intervals", "precision_per_class", "minus_real", "steps", "seconds"),
         }
         assert set(arm["accuracy"]) == set(arm["macro_f1"]) == {"mean", "low", "high", "seeds"}
         assert set(arm["balanced_accuracy"]) == {"mean", "low", "high", "seeds", "minus_real"}
@@ -73,6 +74,26 @@ def test_summary_has_the_layout_of_results_json():
     assert arms["real"]["val_accuracy"] == pytest.approx(0.7)
     difference = arms["bridged"]["accuracy"]["mean"] - arms["real"]["accuracy"]["mean"]
     assert arms["bridged"]["minus_real"]["mean"] == pytest.approx(difference)
+
+
+def test_the_recall_of_each_class_has_the_interval_of_its_own_images():
+    real, mixed = _result("real", 0.8), _result("mixed", 0.9)
+    found = summarise([real, mixed])
+    for label in np.unique(LABELS):
+        own, theirs = (result.correct[:, label == LABELS] for result in (mixed, real))
+        of_class = found["mixed"]["per_class_intervals"][label]
+        assert of_class["mean"] == pytest.approx(found["mixed"]["per_class"][label])
+        assert (of_class["mean"], of_class["low"], of_class["high"]) == accuracy_interval(own)
+        assert tuple(of_class["minus_real"].values()) == pytest.approx(paired_difference(own, theirs))
+        assert found["real"]["per_class_intervals"][label]["minus_real"] == dict.fromkeys(
+            ("mean", "low", "high"), 0.0
+        )
+
+
+def test_a_class_with_one_test_image_has_no_interval():
+    one = _result("real", 0.8, labels=np.repeat(np.arange(4), [50, 50, 1, 50]))
+    intervals = summarise([one])["real"]["per_class_intervals"]
+    assert intervals[2] is None and intervals[1] is not None
 
 
 def test_intervals_do_not_depend_on_the_other_arms():

@@ -52,16 +52,22 @@ def test_bad_halves():
             0.001,
             (
                 r"0.001 needs 400 shadow models with 50 real images, got 64: use --shadows 400 "
-                r"\(membership.shadows=400\), or --rates \(.*\) without a rate below 0.0063"
+                r"\(membership.shadows=400\), or with 64 models no rate below 0.0063, such as --rates 0.01"
             ),
         ),
         (
             4,
             10_000,
             0.01,
-            r"needs 6 shadow models with 10000 real images, got 4: use --shadows 6 \(member.*=6\)$",
+            r"an audit needs at least 6 shadow models, got 4: use --shadows 6 \(member.*=6\)$",
         ),
         (18, 1078, 0.001, r"needs 20 shadow models"),
+        (
+            4,
+            269,
+            0.001,
+            r"needs 76 shadow models .*, or with 6 models no rate below 0.0124, such as --rates 0.0124",
+        ),
     ],
 )
 def test_too_few_shadows(models, images, rate, message):

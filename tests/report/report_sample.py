@@ -386,6 +386,11 @@ def _arm(
         "val_accuracy": mean - 0.006,
         "val_balanced_accuracy": mean - 0.008,
         "per_class": (np.diag(confusion) / confusion.sum(axis=1)).tolist(),
+        "per_class_intervals": [
+            {"mean": share, "low": 0.9 * share, "high": share + 0.1 * (1 - share)}
+            | {"minus_real": minus_real(mean - real)}
+            for share in (np.diag(confusion) / confusion.sum(axis=1)).tolist()
+        ],
         "precision_per_class": (np.diag(confusion) / np.maximum(1, confusion.sum(axis=0))).tolist(),
         "minus_real": minus_real(mean - real),
         "balanced_accuracy": measured(mean - 0.011) | {"minus_real": minus_real(mean - real + 0.002)},

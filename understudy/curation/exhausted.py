@@ -77,7 +77,11 @@ def _advice(decisions: Decisions, empty: Sequence[int], settings: CurateSettings
             ) == "validation" and settings.validation_pass < 1:
                 ways.insert(0, f"raise curate.validation_pass above {settings.validation_pass:g}")
             ways.insert(0, f"set curate.threshold to at most {math.floor(min(reached) * 1000) / 1000:g}")
-        advice.append(", or ".join(ways))
+        advice.append(
+            "the generator may not have learned these classes: adapt it for longer, or take another one; to "
+            f"keep such images all the same, {', or '.join(ways)}, in a new run, which takes over what was "
+            "adapted with adapt.adapter=RUN/adapter"
+        )
     if "copy" in reasons:
         others = (
             ", or draw others in their place with curate.firewall=redraw"

@@ -47,8 +47,10 @@ def summarise(results: Sequence[ArmResult], *, use_val: Collection[str] = ()) ->
     Returns:
         By arm name: ``accuracy`` (``mean``, ``low``, ``high``, and one value per training in ``seeds``),
         ``val_accuracy`` (mean over trainings; absent for ``use_val``), ``per_class`` (recall, mean over
-        trainings; None for a class without test images), ``precision_per_class`` (None for a class that is
-        never predicted), ``minus_real`` (``mean``, ``low``, ``high``; zeros for ``real``), ``steps`` per
+        trainings; None for a class without test images), ``per_class_intervals`` (``mean``, ``low`` and
+        ``high`` of the recall, and ``minus_real`` with the same of its difference to ``real``; None for a
+        class with fewer than two test images), ``precision_per_class`` (None for a class that is never
+        predicted), ``minus_real`` (``mean``, ``low``, ``high``; zeros for ``real``), ``steps`` per
         training, and ``seconds``. Accuracies are fractions. If an arm has as many steps as the arm
         ``real-long`` but not as many as ``real``, it also has ``minus_real_long``. If ``real+val`` was
         compared, all other arms but ``real`` have ``minus_real_val``. An arm with strategies also has
@@ -349,6 +351,9 @@ def _summarise_one(
         "accuracy": _interval(accuracy_interval(result.correct)) | _seeds(result.correct),
         **on_val,
         "per_class": _or_none(recall_per_class(counts)),
+        "per_class_intervals": [
+            _recall(result, compared["minus_real"], labels == label) for label in range(len(counts))
+        ],
         "precision_per_class": _or_none(precision_per_class(counts)),
         **differences,
         "balanced_accuracy": _balanced(result, compared),
@@ -356,6 +361,15 @@ def _summarise_one(
         "steps": result.steps,
         "seconds": result.seconds,
     }
+
+
+def _recall(result: ArmResult, real: ArmResult, of_class: np.ndarray) -> dict[str, Any] | None:
+    """The recall of a class, whose test images are given as bool (N,), with its difference to ``real``."""
+    if of_class.sum() < 2:
+        return None
+    own, theirs = result.correct[:, of_class], real.correct[:, of_class]
+    difference = (0.0, 0.0, 0.0) if result is real else paired_difference(own, theirs)
+    return {**_interval(accuracy_interval(own)), "minus_real": _interval(difference)}
 
 
 def _balanced(result: ArmResult, compared: Mapping[str, ArmResult]) -> dict[str, Any]:

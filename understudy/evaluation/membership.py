@@ -104,16 +104,15 @@ def enough_shadows(num_models: int, num_images: int, false_positive_rates: Seque
     needed = max(_LEAST_MODELS, math.ceil(2 * _LEAST_FALSE_POSITIVES / (lowest * num_images) - 1e-9))
     needed += needed % 2
     if num_models < needed:
-        possible = 2 * _LEAST_FALSE_POSITIVES / (num_models * num_images)
-        instead = (
-            f", or --rates (membership.false_positive_rates) without a rate below {possible:.2g}"
-            if num_models >= _LEAST_MODELS
-            else ""
-        )
+        use = f"use --shadows {needed} (membership.shadows={needed})"
+        if needed == _LEAST_MODELS:
+            raise InputError(f"an audit needs at least {needed} shadow models, got {num_models}: {use}")
+        fewest = max(num_models, _LEAST_MODELS)
+        possible = math.ceil(2e4 * _LEAST_FALSE_POSITIVES / (fewest * num_images)) / 1e4
         raise InputError(
             f"a true-positive rate at a false-positive rate of {lowest:g} needs {needed} shadow models with "
-            f"{num_images} real images, got {num_models}: use --shadows {needed} "
-            f"(membership.shadows={needed}){instead}"
+            f"{num_images} real images, got {num_models}: {use}, or with {fewest} models no rate below "
+            f"{possible:g}, such as --rates {max(possible, 0.01):g} (membership.false_positive_rates)"
         )
 
 

@@ -13,7 +13,7 @@ def class_table(
 ) -> list[dict[str, Any]]:
     """Return images, agreement, recall (None without test images) and precision of every arm per class.
 
-    Runs of older versions have neither ``test`` nor ``precision``.
+    Runs of older versions have neither ``test`` nor ``precision``, and no ``intervals`` of the recall.
 
     Args:
         results: content of ``results.json``.
@@ -29,6 +29,11 @@ def class_table(
             "synthetic": int(synthetic.counts[label]),
             "agreement": agreement[label] if agreement else None,
             "recall": {arm: measured["per_class"][label] for arm, measured in arms.items()},
+            "intervals": {
+                arm: measured["per_class_intervals"][label]
+                for arm, measured in arms.items()
+                if measured.get("per_class_intervals")
+            },
             "precision": {
                 arm: measured["precision_per_class"][label]
                 for arm, measured in arms.items()
