@@ -141,6 +141,18 @@ def test_accuracy_table_and_escaping(sample: Sample) -> None:
     assert "No guarantee of privacy" in card
 
 
+def test_the_measure_of_the_verdict_comes_first(sample: Sample) -> None:
+    verdict = sample.results["verdict"] | {"measure": "balanced_accuracy"}
+    card = card_of(sample, sample.results | {"verdict": verdict})
+    assert "| arm | balanced accuracy, % | difference to real, points | accuracy, % |" in card
+    (row,) = [line for line in card.splitlines() if line.startswith("| bridged | ")]
+    balanced, difference, accuracy, *_ = row.strip("| ").split(" | ")[1:]
+    found = sample.results["arms"]["bridged"]["balanced_accuracy"]
+    assert balanced.startswith(f"{100 * found['mean']:.1f} [")
+    assert difference.startswith(f"{100 * found['minus_real']['mean']:+.1f} [")
+    assert accuracy == "93.1 [91.4, 94.7]"
+
+
 def test_hostile_source(sample: Sample) -> None:
     results = sample.results | {"data": sample.results["data"] | {"source": "a: b\n---\n<script>"}}
     card = card_of(sample, results)
