@@ -159,7 +159,8 @@ def test_ids_of_imagenet_become_words_unless_two_classes_have_the_same_word() ->
         *("tench", "English springer", "n99999999", "cat"),
     )
     assert words_of_names(["n02012849", "n03126707"]) == ("n02012849", "n03126707")  # cranes
-    assert words_of_names(["n01440764", "tench"]) == ("n01440764", "tench")
+    assert words_of_names(["n02113186", "n02963159"]) == ("Cardigan Welsh corgi", "cardigan")
+    assert words_of_names(["n01440764", "tench"]) == ("Tinca tinca", "tench")
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from understudy import cli
 from understudy.commands import chosen, printing
 from understudy.commands.next_step import say_next
 from understudy.commands.options import Options
+from understudy.report.accuracy import arm_to_take, why_real_alone
 from understudy.report.next_steps import ADVICE, MOST_STEPS, NOTHING, Step, next_steps
 from understudy.report.run_command import FLAGS, KEPT, RunCommand
 
@@ -397,8 +398,20 @@ def test_classifier(sample: Sample) -> None:
     unsure = of_name(
         started(make_sample(helps=False).results, "understudy run digits --out demo"), "classifier"
     )
-    assert "no arm with synthetic images is surely better" in unsure.says
+    assert "the arm of the verdict, bridged, is not surely better than real" in unsure.says
     assert unsure.command == "understudy export demo --what classifier --arm real --to demo-classifier"
+
+
+def test_why_the_classifier_is_one_of_real_images(sample: Sample) -> None:
+    results = make_sample(helps=False).results
+    arms, best = results["arms"], results["verdict"]["best"]
+    assert why_real_alone(sample.results) == "", "the arm of the verdict helps"
+    assert why_real_alone(results | {"verdict": results["verdict"] | {"best": "real"}}) == ""
+    gains = {"minus_real": {"mean": 0.03, "low": 0.01, "high": 0.05}}
+    of_best = arms[best] | gains | {"balanced_accuracy": arms[best]["balanced_accuracy"] | gains}
+    beaten = results | {"arms": arms | {"real+val": arms["real"], best: of_best}}
+    assert why_real_alone(beaten).endswith("is not surely better than real+val")
+    assert arm_to_take(beaten) == "real+val"
 
 
 # The command that a run was started with.

@@ -17,7 +17,7 @@ from understudy.pipeline.context import Run
 from understudy.pipeline.folder import RunFolder, finished_results
 from understudy.pipeline.report import run_card
 from understudy.pipeline.samples import shareable_samples
-from understudy.report.accuracy import arm_to_take
+from understudy.report.accuracy import arm_to_take, why_real_alone
 from understudy.report.card import ADAPTER_PICTURE, adapter_card
 
 What = Literal["dataset", "classifier", "predictions", "adapter"]
@@ -83,12 +83,12 @@ def _write(folder: RunFolder, to: Path, *, what: What, form: str, arm: str | Non
     name = arm_to_take(results) if arm is None else arm
     if name not in results["arms"]:
         raise InputError(f"--arm must be an arm of {folder.path}, {', '.join(results['arms'])}, got {name!r}")
+    reason = why_real_alone(results) if arm is None else ""
+    why = f", because {reason} (--arm gives another)" * bool(reason)
     if what == "predictions":
         count = export_predictions(folder, to, arm=name)
-        return f"the predictions of the arm {name} for {count} real test images"
+        return f"the predictions of the arm {name} for {count} real test images{why}"
     export_classifier(folder, to, results, arm=name, form=form, hub=hub)
-    is_told = arm is None and not results["verdict"]["helps"]
-    why = ", because no arm with synthetic images is surely better (--arm gives another)" * is_told
     return f"the classifier of the arm {name}{why}"
 
 

@@ -127,10 +127,16 @@ def _too_short(
         takes = f"{runs}, take about {short_duration(seconds)}: give more time, do fewer runs"
     longest = max(parts, key=lambda stage: parts[stage], default="")
     most = f" (the longest stage, {longest}: {short_duration(parts[longest])})" if longest else ""
-    smaller = ", lower compare.resolution (a quarter of the time for half of it) and compare.batch_size"
+    compare, smaller = smallest.compare, ""
+    if longest == "compare":
+        smaller = f", lower compare.batch_size ({compare.batch_size})"
+        if compare.resolution is not None:
+            smaller += (
+                f" or compare.resolution ({compare.resolution}; half of it takes a quarter of the time)"
+            )
     return (
         f"a time limit of {short_duration(limit.seconds)} is too short: {takes}{most}, compare fewer arms"
-        f"{smaller * (longest == 'compare')}, or set smaller numbers yourself"
+        f"{smaller}, or set smaller numbers yourself"
     )
 
 

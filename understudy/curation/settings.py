@@ -64,7 +64,7 @@ class CurateSettings(Section):
     max_refills: int = setting(2, ge=0)
     """How often rejected images are replaced by newly drawn ones."""
     stop_at_chance: bool = setting(True, decides="nothing", needs=when("curate.score", "agreement"))
-    """Stop before images are replaced and arms are trained if the judge recognises the first drawn images no
+    """Stop before more images are drawn and arms are trained if the judge recognises the drawn images no
     better than by chance, because the generator does not know such images."""
     firewall: Literal["off", "flag", "redraw", "drop"] = setting("flag")
     """What happens to drawn images that are closer to a train image than 99% of held-out real images are, and

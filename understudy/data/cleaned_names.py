@@ -10,7 +10,7 @@ show are named to the user.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from urllib.parse import unquote
 
@@ -101,7 +101,7 @@ def _is_abbreviation(word: str, *, capitals_tell: bool) -> bool:
 
 def _cleaned_once(words: _Names) -> _Names:
     if any(map(_BARE_WNID.fullmatch, words)):
-        words = _kept_apart(words, tuple(words_by_id().get(name, (name,))[0] for name in words))
+        words = _kept_apart(words, _words_of_ids(words))
     for pattern in (_INDEX_BEFORE, _INDEX_BEHIND):
         words = _without_indices(words, pattern)
     if not any(map(_UNPADDED.match, words)):  # 05_euro beside 10_euro is a value
@@ -109,6 +109,17 @@ def _cleaned_once(words: _Names) -> _Names:
     for rule in _RULES:
         words = _kept_apart(words, tuple(map(rule, words)))
     return words
+
+
+def _words_of_ids(words: _Names) -> _Names:
+    """The first word of each class of ImageNet that is named by its id; a further one if others have that."""
+    named = [words_by_id().get(name, (name,)) for name in words]
+    firsts = Counter(each[0].casefold() for each in named)
+    found = []
+    for first, *others in named:
+        further = [word for word in others if word.casefold() not in firsts]
+        found.append(first if firsts[first.casefold()] == 1 or not further else further[0])
+    return tuple(found)
 
 
 def _kept_apart(before: _Names, after: _Names) -> _Names:

@@ -239,14 +239,15 @@ def without_shared(
         splits: sets of different splits with their fingerprints.
         max_distance: see :func:`near_duplicates`.
     """
-    kept = []
-    for number, (data, prints) in enumerate(splits):
+    kept = list[tuple[LabelledSet, Fingerprints]]()
+    for data, prints in reversed(splits):
         is_shared = np.zeros(len(data), dtype=bool)
-        for _, later in splits[number + 1 :]:
+        for _, later in kept:
             found = _find(prints, later, max_distance=max_distance)
             is_shared |= np.isin(found.picture_a, found.p)
-        kept.append(data.select(np.flatnonzero(~is_shared)))
-    return kept
+        left = data.select(np.flatnonzero(~is_shared))
+        kept.append((left, prints.select(left.ids)))
+    return [data for data, _ in reversed(kept)]
 
 
 def _fingerprints(images: LabelledSet | Fingerprints) -> Fingerprints:

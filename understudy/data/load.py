@@ -273,7 +273,7 @@ def _with_val_as_test(pool: Pool, settings: DataSettings) -> Pool:
     """
     if settings.split_names != "val-as-test":
         return pool
-    declared = set(pool.declared)
+    declared = {*pool.declared, *pool.lost}
     if "val" not in declared or "test" in declared:
         has = "has test images" if "test" in declared else "has no validation images"
         raise InputError(
@@ -285,7 +285,7 @@ def _with_val_as_test(pool: Pool, settings: DataSettings) -> Pool:
 
 def _without_test(pool: Pool, settings: DataSettings) -> tuple[str, ...]:
     """A sentence if the source has validation images that others may take for test images."""
-    declared = set(pool.declared)
+    declared = {*pool.declared, *pool.lost}
     if settings.split_names == "join" or "val" not in declared or "test" in declared:
         return ()
     told = (

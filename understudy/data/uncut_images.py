@@ -7,6 +7,7 @@ from typing import final
 import numpy as np
 
 from understudy.core.host_memory import image_memory
+from understudy.core.processes import Processes
 from understudy.data.labelled_set import LabelledSet
 
 
@@ -21,7 +22,7 @@ class UncutImages:
 
     def __init__(self, data: LabelledSet, size: int) -> None:
         self._data, self._size = data, size
-        self._room = image_memory().num_bytes
+        self._room = image_memory().num_bytes // Processes().count  # all of them see every image
         self._kept: dict[int, np.ndarray] = {}
 
     def __len__(self) -> int:

@@ -107,12 +107,13 @@ def enough_shadows(num_models: int, num_images: int, false_positive_rates: Seque
         use = f"use --shadows {needed} (membership.shadows={needed})"
         if needed == _LEAST_MODELS:
             raise InputError(f"an audit needs at least {needed} shadow models, got {num_models}: {use}")
-        fewest = max(num_models, _LEAST_MODELS)
+        fewest = max(num_models - num_models % 2, _LEAST_MODELS)
         possible = math.ceil(2e4 * _LEAST_FALSE_POSITIVES / (fewest * num_images)) / 1e4
+        rate = f"--rates {max(possible, 0.01):g} (membership.false_positive_rates)"
+        instead = f", or with {fewest} models no rate below {possible:g}, such as {rate}" * (possible < 1)
         raise InputError(
             f"a true-positive rate at a false-positive rate of {lowest:g} needs {needed} shadow models with "
-            f"{num_images} real images, got {num_models}: {use}, or with {fewest} models no rate below "
-            f"{possible:g}, such as --rates {max(possible, 0.01):g} (membership.false_positive_rates)"
+            f"{num_images} real images, got {num_models}: {use}{instead}"
         )
 
 

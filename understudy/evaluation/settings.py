@@ -137,8 +137,9 @@ class MembershipSettings(Section):
     target: Literal["classifier", "pipeline"] = setting("classifier", needs=_AUDIT)
     """The part that is trained for every shadow model: only the `classifier`, on the synthetic images of the
     run, or the whole `pipeline`, including adaptation and drawing."""
-    shadows: int = setting(64, ge=6, le=10_000, needs=_AUDIT)
-    """Shadow models per arm, an even number; each is trained on a different half of the real images."""
+    shadows: int = setting(64, ge=4, le=10_000, needs=_AUDIT)
+    """Shadow models per arm, an even number from 6 on; each is trained on another half of the real
+    images."""
     false_positive_rates: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = setting(
         (0.001, 0.01), min_length=1, needs=_AUDIT
     )

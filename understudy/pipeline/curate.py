@@ -29,7 +29,7 @@ def curate(run: Run) -> None:
         made = run.sets.fill(quota, settings, check=partial(check_domain, run))
         if settings.draw.allocation == "weak-classes":
             quota = run.sets.allocate(quota, made.images, again=True)
-            made = run.sets.fill(quota, settings)
+            made = run.sets.fill(quota, settings, check=partial(check_domain, run))
         write_atomically(folder / "decisions.parquet", partial(pq.write_table, made.decisions.table()))
         made.images.save(folder / "curated.parquet")
         record |= _record(made, quota, settings.curate, run.train.class_names)

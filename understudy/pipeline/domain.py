@@ -27,7 +27,7 @@ def is_checked(settings: Settings) -> bool:
     return settings.curate.score == "agreement" and settings.curate.stop_at_chance
 
 
-def check_domain(run: Run, judged: Judgement, *, stage: str = "curate") -> None:
+def check_domain(run: Run, judged: Judgement, is_last: bool, *, stage: str = "curate") -> None:
     """Check that the generator knows images like these, before more are drawn and every arm is trained.
 
     A classifier that does not know the validation images either cannot tell.
@@ -35,6 +35,7 @@ def check_domain(run: Run, judged: Judgement, *, stage: str = "curate") -> None:
     Args:
         run: whose settings say whether this :func:`is_checked`.
         judged: drawn images.
+        is_last: whether no more are drawn, so that it is said if these cannot tell.
         stage: that asks, for messages.
 
     Raises:
@@ -48,12 +49,15 @@ def check_domain(run: Run, judged: Judgement, *, stage: str = "curate") -> None:
     if found["knows"] or accepts_all:
         return
     told, unclear = _recognised(found), "to tell whether the generator knows such images"
-    of_real = _of_validation_images(run) if len(run.val) else None
     if found["knows"] is None:
-        run.observer.say(f"{stage}: {told}: too few, or too close to chance, {unclear}")
-    elif of_real is None or of_real["agreement"]["low"] <= found["agreement"]["high"]:
+        if is_last:
+            run.observer.say(f"{stage}: {told}: too few, or too close to chance, {unclear}")
+        return
+    of_real = _of_validation_images(run) if len(run.val) else None
+    if of_real is None or of_real["agreement"]["low"] <= found["agreement"]["high"]:
         known = "no" if of_real is None else f"{of_real['agreement']['mean']:.0%} of the"
-        run.observer.say(f"{stage}: {told} and {known} validation images: it knows too little {unclear}")
+        if is_last:
+            run.observer.say(f"{stage}: {told} and {known} validation images: it knows too little {unclear}")
     else:
         raise InputError(
             f"the generator {settings.generator.name!r} does not know such images: {told} and "

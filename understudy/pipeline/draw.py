@@ -54,7 +54,7 @@ def _judge_first(run: Run, quota: np.ndarray) -> None:
         return
     if is_large(settings.generator.name) and few.sum() < quota.sum():
         judged = run.sets.curator.judge(run.sets.first(settings, few), settings.curate)
-        check_domain(run, judged, stage="draw")
+        check_domain(run, judged, True, stage="draw")
 
 
 def work(counted: Counted) -> Work:

@@ -21,14 +21,9 @@ _BY_JOBS = (
     "compare.weights",
 )
 """What draws and what is trained."""
-_BY_RUNS = (
-    "adapt.adapter",
-    "adapt.distribution_encoders",
-    "curate.clip",
-    "fidelity.encoder",
-    "generator.retrieved",
-    "shift.tests",
-)
+_BY_PIPELINES = ("adapt.adapter", "adapt.distribution_encoders", "curate.clip", "generator.retrieved")
+"""What adapts and curates besides."""
+_BY_RUNS = (*_BY_PIPELINES, "fidelity.encoder", "shift.tests")
 """What the process of a run loads besides."""
 
 
@@ -42,7 +37,8 @@ def needed_by_jobs(settings: Settings, root: Path) -> tuple[Path, ...]:
     Returns:
         Absolute paths of what exists here.
     """
-    return _existing(_named(settings, _BY_JOBS), root)
+    whole = settings.draw.members > 1 or settings.membership.target == "pipeline"
+    return _existing(_named(settings, _BY_JOBS + _BY_PIPELINES * whole), root)
 
 
 def needed_by_runs(settings: Iterable[Settings], root: Path) -> tuple[Path, ...]:

@@ -60,7 +60,7 @@ class ShadowPipeline(Job):
             if shadow.folder.record(stage.__name__) is None:
                 stage(shadow)
         shadow.sets.free_generators()  # otherwise those of all shadow pipelines pile up
-        shadow.curated.save(self.images)
+        shadow.curated.save(self.images, in_one_file=True)  # which is there at once, or not at all
         yield 1
 
 

@@ -159,7 +159,7 @@ class SyntheticSets:
         settings: Settings,
         *,
         at_least: np.ndarray | None = None,
-        check: Callable[[Judgement], object] = lambda judged: None,
+        check: Callable[[Judgement, bool], object] = lambda judged, is_last: None,
     ) -> JudgedImages:
         """Draw, judge, and draw again until every class has its quota or no refill is left; then choose.
 
@@ -167,7 +167,7 @@ class SyntheticSets:
             quota: wanted images per class, int64 (num_classes,).
             settings: how images are drawn and chosen, and how many refills are allowed.
             at_least: images per class to draw in the first round, even if the quota needs fewer.
-            check: called after each round; may raise, before more is drawn or chosen.
+            check: called after each round, with whether it is the last; may raise.
         """
         curate = settings.curate
         needed = candidates_wanted(quota, curate)
@@ -176,11 +176,12 @@ class SyntheticSets:
         while True:
             drawn = self.first(settings, counts)
             judged = self.curator.judge(drawn, curate)
-            check(judged)
             rounds += 1
             missing = np.maximum(needed - judged.num_good, 0)
             is_done = (drawn.counts < counts) | (missing == 0)  # a folder of ready-made images can run out
-            if rounds > curate.max_refills or is_done.all():
+            is_last = rounds > curate.max_refills or bool(is_done.all())
+            check(judged, is_last)
+            if is_last:
                 decisions = self.curator.choose(judged, drawn, quota, curate)
                 return JudgedImages(drawn=drawn, decisions=decisions, rounds=rounds)
             passing = np.maximum(judged.num_good / np.maximum(drawn.counts, 1), LEAST_PASSING)

@@ -78,6 +78,17 @@ def arm_to_take(results: Mapping[str, Any]) -> str:
     return "real+val" if "real+val" in results["arms"] else "real"
 
 
+def why_real_alone(results: Mapping[str, Any]) -> str:
+    """Why :func:`arm_to_take` is an arm of real images alone; empty if it is not, or has no rival."""
+    verdict = results["verdict"]
+    best = verdict["best"]
+    if verdict["helps"] or best == "real":
+        return ""
+    has_gained = _minus_train_alone(results)["low"] > 0
+    rival = "real+val" if has_gained and "real+val" in results["arms"] else "real"
+    return f"the arm of the verdict, {best}, is not surely better than {rival}"
+
+
 def worth_of_val(results: Mapping[str, Any]) -> str:
     """Compare what validation images give as train images with what synthetic images give.
 

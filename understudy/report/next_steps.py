@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, final
 from understudy.core.listing import listed
 from understudy.evaluation.accuracy import FEW_VAL, TOLD, images_to_tell_two_points, measured_by
 from understudy.evaluation.class_sizes import MEASURES
-from understudy.report.accuracy import arm_to_take, deciding_differences
+from understudy.report.accuracy import arm_to_take, deciding_differences, why_real_alone
 from understudy.report.balance import measure_of
 from understudy.report.checks import FEWEST_SEEDS, most_by_chance
 from understudy.report.run_command import ANY_DATA, ANY_FOLDER, RunCommand
@@ -313,10 +313,8 @@ def _take_it(results: Results, command: RunCommand) -> tuple[str, str] | None:
         real = percent(results["arms"]["real"][measure]["mean"])
         says = f"Take the classifier: {arm} reaches {reached}, real images alone {real}%."
     else:
-        says = (
-            f"Take the classifier of {arm}, which reaches {reached}: no arm with synthetic images is surely "
-            "better than real images alone."
-        )
+        why = why_real_alone(results)
+        says = f"Take the classifier of {arm}, which reaches {reached}{f': {why}' * bool(why)}."
     words = ("--what", "classifier", "--arm", arm, "--to", f"{command.folder.rstrip('/')}-classifier")
     return says, command.on_run("export", *words)
 

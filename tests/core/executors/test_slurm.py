@@ -216,10 +216,18 @@ def test_arrays_of_a_process_that_was_killed_are_ended(left, tmp_path, monkeypat
     assert not left.exists()
 
 
-def test_arrays_that_slurm_does_not_end(left, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("scancel: error: Unable to contact slurm controller\n", "slurm controller"),
+        ("scancel: fatal: Could not establish a configuration source\n", "configuration source"),
+        ("", "scancel ended with status 1"),
+    ],
+)
+def test_arrays_that_slurm_does_not_end(said, told, left, tmp_path, monkeypatch):
     """They may still write to the run, so nothing is removed."""
-    scancel_that_says("scancel: error: Unable to contact slurm controller\n", monkeypatch, tmp_path)
-    with pytest.raises(InputError, match=f"17_0, 17_1.*slurm controller.* remove {left}"):
+    scancel_that_says(said, monkeypatch, tmp_path)
+    with pytest.raises(InputError, match=f"17_0, 17_1.*{told}.* remove {left}"):
         clear(tmp_path)
     assert left.exists()
 

@@ -117,12 +117,11 @@ class Slurm:
 
 def _end(numbers: Sequence[str], folder: Path) -> None:
     """End jobs of an earlier command; those that have ended already are no error."""
-    said = subprocess.run(["scancel", *numbers], check=False, capture_output=True, text=True).stderr
-    errors = [
-        line
-        for line in said.splitlines()
-        if "error:" in line and not any(told in line for told in _HAS_ENDED)
-    ]
+    done = subprocess.run(["scancel", *numbers], check=False, capture_output=True, text=True)
+    said = done.stderr.splitlines()
+    errors = [line for line in said if line.strip() and not any(told in line for told in _HAS_ENDED)]
+    if done.returncode and not said:
+        errors = [f"scancel ended with status {done.returncode}"]
     if errors:
         raise InputError(
             f"SLURM could not end jobs of an earlier command ({listed(numbers)}), which may still write to "
