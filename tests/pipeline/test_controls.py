@@ -49,7 +49,8 @@ def generators() -> dict[str, Generator]:
 def test_a_control_of_a_recipe_can_be_drawn_or_is_refused(recipe, control, splits, generators):
     chosen = {"data": {"source": "digits", "shots": 2}, "generator": {"name": "mini"}}
     arms = {"compare": {"arms": ["real", "bridged", f"bridged@{control}"]}}
-    settings = build(RECIPES[recipe], chosen, arms)
+    offline = {"captions": {"source": "class-name"}} if "captions" in RECIPES[recipe] else {}
+    settings = build(RECIPES[recipe], chosen, arms, offline)
     if (recipe, control) in REFUSED:
         with pytest.raises(InputError, match=REFUSED[recipe, control]):
             check_fits(settings, splits, device="cpu")

@@ -134,7 +134,7 @@ def asked(job, tmp_path_factory):
     return settings, out
 
 
-@pytest.mark.parametrize("name", ["processes", "slurm", "ray without the run folder"])
+@pytest.mark.parametrize("name", ["processes", "ray without the run folder"])
 def test_everybody_divides_trials_gaps_and_shadow_pipelines(name, asked, tmp_path, monkeypatch, ray_of_tests):
     settings, whole = asked
     run(executor_of(settings, name, monkeypatch), tmp_path / "run")

@@ -12,13 +12,15 @@ from tiny_job import Listener, tiny_settings
 
 from understudy.commands.time_limit import fit_to_time
 from understudy.data.captions.model import CaptionModel
+from understudy.data.labelled_set import LabelledSet
 from understudy.generators import pipeline_parts
 from understudy.generators.load import forget_kept, load_generator
 from understudy.pipeline.compare import compare
 from understudy.pipeline.context import Run
 from understudy.pipeline.folder import RunFolder
-from understudy.pipeline.membership import _shadow_pipeline, membership
+from understudy.pipeline.membership import membership
 from understudy.pipeline.run import run
+from understudy.pipeline.shadow_pipeline import begin
 from understudy.pipeline.tune import tune
 
 pytestmark = pytest.mark.slow
@@ -86,8 +88,9 @@ def test_shadow_pipelines_do_not_pile_up(pets, tiny_pipeline_folder, loaded, tmp
     settings = tiny_settings(pets, tiny_pipeline_folder, adapt={"method": "lora"})
     run(settings, tmp_path / "pets", until="load")
     this = Run(RunFolder.find(tmp_path / "pets"), "cpu", Listener())
-    images = _shadow_pipeline(this, tmp_path / "shadows", np.arange(0, len(this.train), 2), 5)
-    assert len(images) == 6
+    images = tmp_path / "shadow.parquet"
+    list(begin(this, tmp_path / "shadows", np.arange(0, len(this.train), 2), 5, images).steps())
+    assert len(LabelledSet.load(images)) == 6
     assert loaded
     assert num_alive(loaded) == 0
 

@@ -26,8 +26,13 @@ def curate(run: Run) -> None:
     settings, folder = run.settings, run.path / "synthetic"
     quota = quotas(run.train, settings.draw)
     with run.folder.stage("curate") as record:
-        made = run.sets.fill(quota, settings, check=partial(check_domain, run))
-        if settings.draw.allocation == "weak-classes":
+        is_shifted = settings.draw.allocation == "weak-classes"
+        made = run.sets.fill(
+            quota,
+            settings,
+            check=lambda judged, is_last: check_domain(run, judged, is_last and not is_shifted),
+        )
+        if is_shifted:
             quota = run.sets.allocate(quota, made.images, again=True)
             made = run.sets.fill(quota, settings, check=partial(check_domain, run))
         write_atomically(folder / "decisions.parquet", partial(pq.write_table, made.decisions.table()))
