@@ -31,10 +31,15 @@ def test_script_runs_under_the_policy_of_the_page(page: Path) -> None:
     assert dom.count('class="sort"') > 20 and 'id="browser"' in dom and 'id="browser" hidden' not in dom
 
 
-def test_columns_sort_both_ways(page: Path) -> None:
-    column = """[...document.querySelectorAll("#per-class tbody tr")].map(row => Number(row.cells[4].textContent))"""
-    press = """document.querySelectorAll("#per-class thead button")[4].click()"""
-    order = """document.querySelectorAll("#per-class thead th")[4].getAttribute("aria-sort")"""
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [(4, "cells[4].querySelector('[data-value]').dataset.value"), (5, "cells[5].textContent")],
+    ids=["with-interval", "plain"],
+)
+def test_columns_sort_both_ways(place: int, value: str, page: Path) -> None:
+    column = f"""[...document.querySelectorAll("#per-class tbody tr")].map(row => Number(row.{value}))"""
+    press = f"""document.querySelectorAll("#per-class thead button")[{place}].click()"""
+    order = f"""document.querySelectorAll("#per-class thead th")[{place}].getAttribute("aria-sort")"""
     before, up, first, down, second = run_in(
         page, f"[{column}, ({press}, {column}), {order}, ({press}, {column}), {order}]"
     )
@@ -54,7 +59,7 @@ def test_cells_open_the_images_behind_them(page: Path) -> None:
     synthetic = run_in(page, f"({click.replace('CELL', '2')}, {STATE})")
     assert synthetic["count"].startswith("10 of 30 synthetic images")
     assert all("of 1, score 0." in tile and "distance to nearest" in tile for tile in synthetic["tiles"])
-    test = run_in(page, f"({click.replace('CELL', '5')}, {STATE})")
+    test = run_in(page, f"({click.replace('CELL', '6')}, {STATE})")
     shares = [int(tile.split("wrong in real ")[1].split("%")[0]) for tile in test["tiles"]]
     assert len(shares) == 5 and shares == sorted(shares, reverse=True)
 
