@@ -114,7 +114,11 @@ def test_the_same_upload_again_changes_nothing_and_another_one_is_refused(
             "the classifier of the arm real would go to the private model repository me/pets on the hub",
         ),
         (("new",), "images would go to new; this dry run has written nothing there"),
-        (("new", "--what", "predictions"), "real test images would go to new; this dry run"),
+        (
+            ("new", "--what", "predictions", "--arm", "mixed"),
+            "real test images would go to new; this dry run",
+        ),
+        (("new", "--what", "predictions"), "; --arm gives another) would go to new; this dry run"),
     ],
 )
 def test_a_dry_run_shows_the_files_and_writes_nothing(

@@ -84,7 +84,7 @@ def _write(folder: RunFolder, to: Path, *, what: What, form: str, arm: str | Non
     if name not in results["arms"]:
         raise InputError(f"--arm must be an arm of {folder.path}, {', '.join(results['arms'])}, got {name!r}")
     reason = why_real_alone(results) if arm is None else ""
-    why = f", because {reason} (--arm gives another)" * bool(reason)
+    why = f" ({reason}; --arm gives another)" * bool(reason)
     if what == "predictions":
         count = export_predictions(folder, to, arm=name)
         return f"the predictions of the arm {name} for {count} real test images{why}"
