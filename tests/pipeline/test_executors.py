@@ -34,14 +34,19 @@ JOB = {
     "draw": {"per_class": 5, "members": 2, "steps": 2, "part_size": 2, "batch_size": 2},
     "curate": {"max_refills": 0, "stop_at_chance": False},
     "compare": {"arms": ["real", "synthetic"]},
-    "membership": {"measure": True, "arms": ["real"], "shadows": 6, "false_positive_rates": [0.5]},
     "compute": {"threads": 1},
 }
 ASKED_FOR = {
     "draw": {"members": 1, "per_class": 3},
     "tune": {"learning_rates": [1e-3, 4e-3]},
     "gap": {"measure": True, "strengths": [0.5]},
-    "membership": {"target": "pipeline", "arms": ["synthetic"]},
+    "membership": {
+        "measure": True,
+        "target": "pipeline",
+        "arms": ["synthetic"],
+        "shadows": 6,
+        "false_positive_rates": [0.5],
+    },
 }
 """Everything else that is divided among workers: trials, sets of the gap, shadow pipelines."""
 FIGURES = ("data", "arms", "curation", "fidelity", "verdict")
@@ -208,7 +213,7 @@ def test_a_run_goes_on_with_another_executor(job, whole, tmp_path, monkeypatch):
 
 def test_runs_of_a_study_side_by_side(job, tmp_path, monkeypatch):
     """A failing one is told as in this process; others share adapters as there."""
-    quick = {"draw": {"members": 1, "per_class": None}, "membership": {"measure": False}}
+    quick = {"draw": {"members": 1, "per_class": None}}
     base = build(job.model_dump(exclude_unset=True), quick)
     for name in ("local", "processes"):
         settings = executor_of(base, name, monkeypatch)
@@ -227,7 +232,7 @@ def test_runs_of_a_study_side_by_side(job, tmp_path, monkeypatch):
 
 def test_an_error_of_a_run_of_a_study_comes_home(job, tmp_path, monkeypatch):
     """Its folder can be used again."""
-    few = {"draw": {"per_class": None}, "membership": {"measure": False}, "compare": {"learning_rate": 1e30}}
+    few = {"draw": {"per_class": None}, "compare": {"learning_rate": 1e30}}
     settings = executor_of(build(job.model_dump(exclude_unset=True), few), "processes", monkeypatch)
     with pytest.raises(InputError, match="lower compare.learning_rate"):
         run_study("volume", settings, tmp_path / "study", points=[2], repeats=1)
