@@ -8,6 +8,7 @@ import json
 import re
 from importlib import import_module
 from itertools import pairwise
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -202,18 +203,10 @@ def with_recipes(text: str) -> str:
         names = dict.fromkeys([*given_names(RECIPES[one]), *differing_keys(first, second)])
         rows = [f"| setting | `{one}` | `{other}` |", "|---|---|---|"]
         for name in names:
-            cells = [f"`{json.dumps(value_of(settings, name))}`" for settings in (first, second)]
+            cells = [f"`{json.dumps(attrgetter(name)(settings))}`" for settings in (first, second)]
             rows.append(f"| `{name}` | {cells[0]} | {cells[1] if cells[1] != cells[0] else 'the same'} |")
         text = _filled(text, f"settings of {one} beside {other}", rows)
     return text
-
-
-def value_of(settings: Settings, name: str) -> Any:
-    """The value of a setting by dotted name."""
-    value: Any = settings.model_dump(mode="json")
-    for key in name.split("."):
-        value = value[key]
-    return value
 
 
 def with_names(text: str) -> str:

@@ -224,8 +224,8 @@ class Inputs:
         """The squares that are shown of these train images, uint8 (B, 3, S, S)."""
         if isinstance(self._pixels, DecodedImages):
             return torch.from_numpy(self._pixels[index.numpy()])
-        uncut = (torch.from_numpy(self._pixels[image]) for image in index.tolist())
-        return torch.stack([random_square(pixels, rng) for pixels in uncut])
+        uncut = self._pixels
+        return torch.stack([random_square(torch.from_numpy(uncut[image]), rng) for image in index.tolist()])
 
     def _augmented(self, pixels: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Augmented pixels, uint8 (B, 3, S, S), and the parameters of each augmentation, float (B, A)."""

@@ -67,17 +67,6 @@ def hub_file(name: str, file: str, *, revision: str | None = None) -> Path:
     return Path(hf_hub_download(name, file, revision=revision))
 
 
-def find_config(name: str) -> None:
-    """Find the ``config.json`` of a network in a folder, or on the hub or in its cache.
-
-    Raises:
-        OSError: as :func:`hub_file`, if there is no such folder.
-        ValueError: as :func:`hub_file`.
-    """
-    if not Path(name).exists():
-        hub_file(name, "config.json")
-
-
 @contextmanager
 def hub_asked_once(name: str, *, file: str = "README.md", kind: str = "model") -> Iterator[None]:
     """Let libraries read from their caches alone in a block, if the hub does not answer one question.

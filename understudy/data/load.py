@@ -273,9 +273,8 @@ def _with_val_as_test(pool: Pool, settings: DataSettings) -> Pool:
     """
     if settings.split_names != "val-as-test":
         return pool
-    declared = {*pool.declared, *pool.lost}
-    if "val" not in declared or "test" in declared:
-        has = "has test images" if "test" in declared else "has no validation images"
+    if not _has_val_alone(pool):
+        has = "has test images" if "test" in {*pool.declared, *pool.lost} else "has no validation images"
         raise InputError(
             "data.split_names=val-as-test is for a source with validation images and without test images, "
             f"but {settings.source} {has}: leave data.split_names out"
@@ -283,10 +282,15 @@ def _with_val_as_test(pool: Pool, settings: DataSettings) -> Pool:
     return replace(pool, declared=tuple("test" if split == "val" else split for split in pool.declared))
 
 
+def _has_val_alone(pool: Pool) -> bool:
+    """Whether the source has validation images and no test images, usable or not."""
+    declared = {*pool.declared, *pool.lost}
+    return "val" in declared and "test" not in declared
+
+
 def _without_test(pool: Pool, settings: DataSettings) -> tuple[str, ...]:
     """A sentence if the source has validation images that others may take for test images."""
-    declared = {*pool.declared, *pool.lost}
-    if settings.split_names == "join" or "val" not in declared or "test" in declared:
+    if settings.split_names == "join" or not _has_val_alone(pool):
         return ()
     told = (
         f"splits: the source has validation but no test images, so {settings.test_fraction:.0%} of its train "

@@ -15,8 +15,8 @@ from understudy.core.errors import InputError
 from understudy.core.registry import Registry
 from understudy.data.captions.file import read_captions
 from understudy.data.captions.language import vary_captions
-from understudy.data.captions.language_model import check_language_model
-from understudy.data.captions.model import check_caption_model, write_captions
+from understudy.data.captions.language_model import WRITER
+from understudy.data.captions.model import CAPTIONER, write_captions
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.settings import CaptionSettings
 
@@ -107,9 +107,9 @@ def check_writer(settings: CaptionSettings) -> None:
         InputError: if neither a folder nor the hub has it.
     """
     if settings.source == "model":
-        check_caption_model(settings.model)
+        CAPTIONER.check(settings.model)
     elif settings.source == "language-model":
-        check_language_model(settings.language_model)
+        WRITER.check(settings.language_model)
 
 
 def captions_of(data: LabelledSet) -> list[str]:

@@ -3,39 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self, final
 
 import torch
 from jinja2 import TemplateError
 
-from understudy.core.errors import InputError
-from understudy.core.hub import find_config, load_network, why_not_found
+from understudy.core.hub import load_network
+from understudy.data.captions.wanted import WantedModel
 
-_OTHERWISE = (
+WRITER = WantedModel(
+    "captions.language_model must be a language model",
     "give the folder or hub name of an instruction model such as Qwen/Qwen2.5-1.5B-Instruct, or your own "
-    "captions with captions.source=file"
+    "captions with captions.source=file",
 )
+"""What ``captions.language_model`` must name."""
+_WORKING = replace(WRITER, must="captions.language_model must answer a request")
 _WRITES = ("ForCausalLM", "LMHeadModel")
-
-
-def check_language_model(name: str) -> None:
-    """Check that there is a model with this name, without loading it.
-
-    Raises:
-        InputError: if neither a folder nor the hub has it.
-    """
-    try:
-        find_config(name)
-    except (OSError, ValueError) as error:
-        raise _unfit(name, error) from error
-
-
-def _unfit(name: str, error: Exception) -> InputError:
-    return InputError(
-        f"captions.language_model must be a language model, got {name!r}: {why_not_found(error)}; "
-        f"{_OTHERWISE}"
-    )
 
 
 @final
@@ -65,7 +49,7 @@ class LanguageModel:
         from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
         dtype = torch.bfloat16 if device.startswith("cuda") else torch.float32
-        check_language_model(name)
+        WRITER.check(name)
         try:
             _check_kind(AutoConfig.from_pretrained(name))
             tokenizer = AutoTokenizer.from_pretrained(name)
@@ -81,7 +65,7 @@ class LanguageModel:
             ImportError,
             SafetensorError,
         ) as error:
-            raise _unfit(name, error) from error
+            raise WRITER.error(name, error) from error
         if tokenizer.pad_token is None:  # padding is masked, so any token will do
             tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
         tokenizer.padding_side = "left"
@@ -111,10 +95,7 @@ class LanguageModel:
                 pad_token_id=self.tokenizer.pad_token_id,
             )
         except (TypeError, ValueError, AttributeError, KeyError, IndexError, TemplateError) as error:
-            raise InputError(
-                f"captions.language_model must answer a request, got {self.name!r}: {why_not_found(error)}; "
-                f"{_OTHERWISE}"
-            ) from error
+            raise _WORKING.error(self.name, error) from error
         written = tokens[:, inputs["input_ids"].shape[1] :]
         return list(self.tokenizer.batch_decode(written, skip_special_tokens=True))
 

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self, final
 
 import torch
 from PIL import Image
 
-from understudy.core.errors import InputError
-from understudy.core.hub import find_config, load_network, why_not_found
+from understudy.core.hub import load_network
 from understudy.data.captions.parts import in_parts
+from understudy.data.captions.wanted import WantedModel
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.settings import CaptionSettings
 
 _PART = 1000
-_OTHERWISE = "give a captioning model such as BLIP or BLIP-2, or your own captions with captions.source=file"
+CAPTIONER = WantedModel(
+    "captions.model must be an image-to-text model",
+    "give a captioning model such as BLIP or BLIP-2, or your own captions with captions.source=file",
+)
+"""What ``captions.model`` must name."""
+_WORKING = replace(CAPTIONER, must="captions.model must describe an image from its pixels alone")
 
 
 def write_captions(
@@ -50,24 +55,6 @@ def write_captions(
     return in_parts(folder, ids, write, size=_PART, batch_size=settings.batch_size)
 
 
-def check_caption_model(name: str) -> None:
-    """Check that there is a model with this name, without loading it.
-
-    Raises:
-        InputError: if neither a folder nor the hub has it.
-    """
-    try:
-        find_config(name)
-    except (OSError, ValueError) as error:
-        raise _unfit(name, error) from error
-
-
-def _unfit(name: str, error: Exception) -> InputError:
-    return InputError(
-        f"captions.model must be an image-to-text model, got {name!r}: {why_not_found(error)}; {_OTHERWISE}"
-    )
-
-
 @final
 @dataclass(frozen=True, eq=False)
 class CaptionModel:
@@ -97,7 +84,7 @@ class CaptionModel:
         from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
 
         dtype = torch.float16 if device.startswith("cuda") else torch.float32
-        check_caption_model(name)
+        CAPTIONER.check(name)
         try:
             model = load_network(AutoModelForImageTextToText, name, dtype=dtype)
             # Not AutoProcessor, which finds only the tokenizer of encoder-decoder models.
@@ -111,7 +98,7 @@ class CaptionModel:
             ImportError,
             SafetensorError,
         ) as error:
-            raise _unfit(name, error) from error
+            raise CAPTIONER.error(name, error) from error
         return cls(name, model.to(device).eval(), *parts)
 
     @torch.inference_mode()
@@ -129,10 +116,7 @@ class CaptionModel:
                 pixel_values=pixels, max_new_tokens=max_new_tokens, do_sample=False, num_beams=1
             )
         except (TypeError, ValueError, AttributeError, KeyError) as error:
-            raise InputError(
-                f"captions.model must describe an image from its pixels alone, got {self.name!r}: "
-                f"{why_not_found(error)}; {_OTHERWISE}"
-            ) from error
+            raise _WORKING.error(self.name, error) from error
         return [
             " ".join(text.split()) for text in self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
         ]
