@@ -23,7 +23,11 @@ from typing import Any
 from benchmarks.claims import Claim, cell, command_line, repeated, write
 from benchmarks.folders import cifar10_folder, odd_folder
 
-_SMOKE = ("draw.times=0.01", "draw.min_per_class=3", "compare.steps=10", "curate.max_refills=0")
+_SMOKE = (
+    *("draw.times=0.01", "draw.min_per_class=3", "draw.steps=2", "curate.max_refills=0"),
+    *("compare.steps=10", "compare.curve_points=0"),
+)
+_SMOKE_ADAPT = ("adapt.steps=10", "adapt.validation_pairs=16")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +129,7 @@ def _understudy(*words: str) -> None:
 
 def _smoke(case: Case) -> list[str]:
     """Options that reduce every stage of the case to a few steps."""
-    few = [*_SMOKE, *(() if "vanilla" in case.options else ("adapt.steps=10",))]
+    few = [*_SMOKE, *(() if "vanilla" in case.options else _SMOKE_ADAPT)]
     return [word for text in few for word in ("--set", text)]
 
 

@@ -45,6 +45,7 @@ NAVIGATION = {
         "copies_of_patients",
         "which_generator",
         "no_difference",
+        "write_about_it",
         "watch_a_run",
         "track_a_run",
         "/photographs",

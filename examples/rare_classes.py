@@ -1,4 +1,4 @@
-"""Some classes are rare: does it help to draw images of them, mixed in or as half of every batch?
+"""Some classes are rare: does it help to draw images of them, or to see the real ones more often?
 
 ``python examples/rare_classes.py IMAGES`` takes class folders. It prints the verdict, and for each class, the
 rarest first, its train images and the share of its test images that each arm gets right.
@@ -18,7 +18,7 @@ def main(
         {
             "data": {"source": images},
             "draw": {"per_class": 200},  # as many of each class, however few real images it has
-            "compare": {"arms": ["real", "mixed", "mixed-balanced"], "verdict": "balanced_accuracy"},
+            "compare": {"arms": ["real", "real+class-balanced", "mixed"], "verdict": "balanced_accuracy"},
         },
         sections,
     )

@@ -326,6 +326,21 @@ def test_validation_images(sample: Sample) -> None:
     assert "validation images" not in names(results | {"arms": fair})
 
 
+def test_rare_classes(sample: Sample) -> None:
+    def with_classes(*sizes: int) -> dict[str, Any]:
+        return sample.results | {"data": sample.results["data"] | {"per_class": {"train": list(sizes)}}}
+
+    results = started(with_classes(60, 30, 20), "understudy run digits --out demo")
+    step = of_name(results, "rare classes")
+    assert "has 3 times as many train images as the smallest" in step.says
+    assert "--arms real,real+class-balanced," in step.command
+    assert "rare classes" not in names(with_classes(60, 30, 21))
+    assert "rare classes" not in names(sample.results)
+    compared = results["arms"] | {"real+class-balanced": results["arms"]["real"]}
+    assert "rare classes" not in names(results | {"arms": compared})
+    assert "rare classes" not in names(results | {"verdict": results["verdict"] | {"helps": False}})
+
+
 def test_gap() -> None:
     results = make_sample(helps=False).results
     lost = {"mean": -0.459, "low": -0.5, "high": -0.42}

@@ -58,7 +58,10 @@ def weights(classifier):
 
 
 @pytest.mark.parametrize("stacked", [1, 2, 3])
-@pytest.mark.parametrize("name", ["real", "synthetic", "mixed-balanced", "bridged++", "bridged+class-means"])
+@pytest.mark.parametrize(
+    "name",
+    ["real", "real+class-balanced", "synthetic", "mixed-balanced", "bridged++", "bridged+class-means"],
+)
 def test_same_weights_as_one_after_the_other(name, stacked):
     group, test = several(), squares("test", num=30, seed=9)
     trained = fit_ensemble(name, group, settings=SHORT, device="cpu", stacked=stacked)

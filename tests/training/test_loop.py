@@ -10,7 +10,7 @@ from torch import nn
 from understudy.training import fit as compare
 from understudy.training.augmentations import AUGMENTATIONS
 from understudy.training.backbones import Backbone, seeded_globals
-from understudy.training.batches import batches
+from understudy.training.batches import batches, class_balanced_batches
 from understudy.training.schedules import SCHEDULES
 
 
@@ -25,6 +25,28 @@ def test_batches_are_shuffled_epochs(num, batch, steps, seed):
         assert len(set(epoch)) == len(epoch)
         if len(epoch) == num:
             assert sorted(epoch) == list(range(num))
+
+
+@given(
+    sizes=st.lists(st.integers(0, 9), min_size=1, max_size=6).filter(any),
+    batch=st.integers(1, 17),
+    steps=st.integers(1, 12),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=50, deadline=None)
+def test_class_balanced_batches_see_classes_and_their_images_equally_often(sizes, batch, steps, seed):
+    rng = torch.Generator().manual_seed(seed)
+    labels = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+    labels = labels[torch.randperm(len(labels), generator=rng)]
+    drawn = list(class_balanced_batches(labels, batch, num_steps=steps, rng=rng))
+    assert [len(part) for part in drawn] == [batch] * steps
+    order = torch.cat(drawn)
+    per_class, per_image = labels[order].bincount(minlength=len(sizes)), order.bincount(minlength=len(labels))
+    for label, size in enumerate(sizes):
+        if size:
+            assert batch * steps // sum(map(bool, sizes)) <= per_class[label]
+            assert per_class[label] <= -(-batch * steps // sum(map(bool, sizes)))
+            assert per_image[labels == label].max() - per_image[labels == label].min() <= 1
 
 
 @pytest.mark.parametrize("steps", [1, 2, 7, 100, 301])

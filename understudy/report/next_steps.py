@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, final
 
 from understudy.core.listing import listed
 from understudy.evaluation.accuracy import FEW_VAL, TOLD, images_to_tell_two_points, measured_by
-from understudy.evaluation.class_sizes import MEASURES
+from understudy.evaluation.class_sizes import MEASURES, size_ratio
 from understudy.report.accuracy import arm_to_take, deciding_differences, why_real_alone
 from understudy.report.balance import measure_of
 from understudy.report.checks import FEWEST_SEEDS, most_by_chance
@@ -28,6 +28,7 @@ _COSTLY = 0.02  # loss with synthetic images alone that is worth explaining
 _MANY_MISTAKES = 0.2  # share of all mistakes in one class
 _LEAST_GAIN = 0.005  # expected gains below are not worth a run
 _LARGEST_TIMES = 10_000
+_MUCH_LARGER = 3  # times as many images in the largest class as in the smallest
 _TIMES_LONGER = 5  # a generator that still learns is trained for
 _ARMS = "real,real+val,synthetic,mixed,bridged"
 _NEW = "NEW"  # stands for a folder of further images
@@ -203,6 +204,20 @@ def _unused_val(results: Results, command: RunCommand) -> tuple[str, str] | None
     return says, command.again("val", {"arms": ",".join(names)})
 
 
+def _rare_classes(results: Results, command: RunCommand) -> tuple[str, str] | None:
+    counts = (results["data"].get("per_class") or {}).get("train", [])
+    is_compared = "real+class-balanced" in results["arms"]
+    if not results["verdict"]["helps"] or is_compared or size_ratio(counts) < _MUCH_LARGER:
+        return None
+    says = (
+        f"The largest class has {size_ratio(counts):.0f} times as many train images as the smallest. Some of "
+        "the gain may come from seeing rare classes more often, which takes no synthetic images: the arm "
+        "real+class-balanced tells."
+    )
+    names = dict.fromkeys(["real", "real+class-balanced", *results["arms"]])
+    return says, command.again("class-balanced", {"arms": ",".join(names)})
+
+
 def _costly_synthetic(results: Results, command: RunCommand) -> tuple[str, str] | None:
     if "synthetic" not in results["arms"] or results.get("gap") or not _knows_images(results):
         return None
@@ -355,6 +370,11 @@ ADVICE = (
     Advice("small test set", "no difference is shown, and two points could not be", _small_test),
     Advice("few trainings", "some arm was trained fewer than three times", _few_trainings),
     Advice("validation images", "few validation images, and no arm real+val", _unused_val),
+    Advice(
+        "rare classes",
+        "a gain, classes of very different sizes, and no arm real+class-balanced",
+        _rare_classes,
+    ),
     Advice("gap", "synthetic images alone are clearly worse, by two points or more", _costly_synthetic),
     Advice("more images", "the last sizes of the synthetic set promise a gain", _more_images),
     Advice("longer training", "the chosen arm clearly still rose on validation images", _longer_training),

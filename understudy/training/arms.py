@@ -148,6 +148,7 @@ def _describe(phase: Phase) -> str:
         _HEADS[phase.head],
         f"the head alone for the first {phase.head_warmup:.0%}" if phase.head_warmup else "",
         f"{phase.real_share:.0%} real per batch" if phase.real_share is not None else "",
+        "every class equally often" if phase.class_balanced else "",
         "the highest strength first" if phase.order == "descending-strength" else "",
         *(f"{name} {value:g}" for name in ("mixup", "cutmix") if (value := getattr(phase, name))),
         phase.layers if phase.layers != "full" else "",
@@ -368,6 +369,11 @@ _add("bridged+mixup", "bridged, with Mixup of the synthetic images", _SYNTHETIC_
 _add("bridged++", "bridged, with Mixup and a fresh head: Bridged Transfer++", _SYNTHETIC_MIXUP, _NEW_HEAD)
 _add("bridged+class-means", "bridged, with a head of class means before the real images", _SYNTHETIC, _MEANS)
 _add("bridged+lp-ft", "bridged, with a fresh head that first learns alone: LP-FT", _SYNTHETIC, _LP_FT)
+_add(
+    "real+class-balanced",
+    "control: real images, every class equally often: class-balanced sampling",
+    Phase(data="real", class_balanced=True),
+)
 _add("real+mixup", "control: real images with Mixup", Phase(data="real", mixup=_MIXUP))
 _add(
     "real-long",

@@ -178,10 +178,33 @@ def batches(num_images: int, batch_size: int, *, num_steps: int, rng: torch.Gene
         waiting = waiting[batch_size:]
 
 
+def class_balanced_batches(
+    labels: Tensor, batch_size: int, *, num_steps: int, rng: torch.Generator
+) -> Iterator[Tensor]:
+    """Like :func:`batches`, but with every class equally often: class-balanced sampling.
+
+    The sampling with q = 0 of Kang et al. 2020 (arXiv:1910.09217), without their chance: every class is seen
+    once before any is seen again, and so is every image of a class.
+
+    Args:
+        labels: int64 (N,); classes without an image are left out.
+        batch_size: B.
+        num_steps: number of batches.
+        rng: decides the order.
+
+    Yields:
+        int64 (B,), in [0, N).
+    """
+    classes = [torch.nonzero(labels == label).flatten() for label in labels.unique()]
+    orders = [batches(len(images), 1, num_steps=num_steps * batch_size, rng=rng) for images in classes]
+    for chosen in batches(len(classes), batch_size, num_steps=num_steps, rng=rng):
+        yield torch.cat([classes[number][next(orders[number])] for number in chosen.tolist()])
+
+
 def batches_of(
     images: Images, phase: Phase, batch_size: int, *, num_steps: int, rng: torch.Generator
 ) -> Iterator[Tensor]:
-    """Batches of a phase: over all images in use, or with a fixed share of real images.
+    """Batches of a phase: over all images in use, with a fixed share of real images, or class-balanced.
 
     With ``real_share``, real and synthetic images have separate epochs. With an order by strength, each
     strength has its own epochs.
@@ -193,6 +216,9 @@ def batches_of(
     Raises:
         InputError: as :func:`check_order`, and if ``real_share`` rounds to none or all of a batch.
     """
+    if phase.class_balanced:
+        yield from class_balanced_batches(images.labels.cpu(), batch_size, num_steps=num_steps, rng=rng)
+        return
     num_real = real_per_batch(phase, batch_size)
     real = batches(images.num_real, num_real, num_steps=num_steps, rng=rng) if num_real else None
     for synthetic, steps in _stages(images, num_steps):

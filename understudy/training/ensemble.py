@@ -42,7 +42,9 @@ _GPU_STACK = 16  # networks in a stack
 _SHARED = frozenset(
     ("optimiser", "schedule", "learning_rate", "weight_decay", "label_smoothing", "augmentation", "steps")
 )
-_PHASE_FIELDS = _SHARED | {"data", "share", "real_share", "order", "head", "mixup", "cutmix"}
+_PHASE_FIELDS = _SHARED | frozenset(
+    ("data", "share", "real_share", "class_balanced", "order", "head", "mixup", "cutmix")
+)
 """Fields of a phase that :func:`_fit_group` implements; arms that set others are left to ``fit_steps``."""
 _SETTINGS_FIELDS = (
     _SHARED

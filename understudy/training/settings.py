@@ -29,6 +29,9 @@ class Phase(Section):
     """Length in passes over the phase's images, instead of `share`."""
     real_share: float | None = setting(None, gt=0, lt=1)
     """Share of real images in every batch of `mixed` data; if not set, every image is seen equally often."""
+    class_balanced: bool = setting(False)
+    """Whether every class is seen equally often, so that images of rare classes repeat (class-balanced
+    sampling); otherwise, every image is."""
     order: Literal["random", "descending-strength"] = setting("random")
     """Order of the synthetic images: `random`, or by their `draw.strength`, the highest first. Then each
     strength gets an equal share of the phase's steps; real images are seen throughout."""
@@ -162,6 +165,20 @@ class Phase(Section):
         for name in ("synthetic_weight", "discrepancy", "robustness"):
             if getattr(self, name) and self.data != "mixed":
                 raise ValueError(f"{name} needs mixed data, got data {self.data!r}: leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _classes_or_kinds_are_balanced(self) -> Self:
+        others = {
+            "real_share": self.real_share is not None,
+            "order": self.order != "random",
+            "refresh_every": self.refresh_every is not None,
+        }
+        if self.class_balanced and any(others.values()):
+            names = ", ".join(name for name, is_used in others.items() if is_used)
+            raise ValueError(
+                f"class_balanced decides which images a batch has, and so does {names}: leave one of them out"
+            )
         return self
 
     @model_validator(mode="after")
