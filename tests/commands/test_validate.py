@@ -6,6 +6,8 @@ import pytest
 from tiny_job import tree, write_pets
 
 from understudy.commands.validate import validate
+from understudy.data.load import load_splits
+from understudy.pipeline.load import about_other_tools
 from understudy.settings import build
 
 
@@ -46,6 +48,30 @@ def test_too_few_ready_made_images_are_told(understudy):
     )
     _, out, _ = understudy("validate", "pets", *ready_made, "--set", "draw.per_class=3")
     assert "fewer ready-made" not in out
+
+
+@pytest.mark.parametrize("given", [(), ("val",), ("test",), ("val", "test")])
+@pytest.mark.parametrize("split_names", ["read", "join"])
+def test_a_tool_may_have_seen_test_images_that_the_run_splits_off(given, split_names, understudy):
+    for number, split in enumerate(("train", *given)):
+        write_pets(Path("pets", split), seed=number)
+    write_pets("drawn", 30, seed=9)
+    ready_made = ("--generator", "folder", "--set", "generator.images=[drawn]")
+    code, out, err = understudy("validate", "pets", *ready_made, "--set", f"data.split_names={split_names}")
+    assert code == 0, err
+    is_given = "test" in given and split_names == "read"
+    warning = "warning: the tool that made the ready-made images must not have seen test images"
+    assert (warning in " ".join(out.split())) != is_given
+
+
+def test_so_may_the_tool_that_made_adapters(pets):
+    data = {"source": str(pets)}
+    splits = load_splits(build({"data": data}).data, seed=0)
+    pipeline = {"name": "org/pipeline", "adapters": ["style.safetensors"]}
+    (told,) = about_other_tools(build({"data": data, "generator": pipeline}), splits)
+    assert told.startswith("warning: the tool that made the generator.adapters")
+    del pipeline["adapters"]
+    assert about_other_tools(build({"data": data, "generator": pipeline}), splits) == ()
 
 
 @pytest.mark.parametrize(("source", "warns"), [("pets", True), ("digits", False)])

@@ -28,6 +28,7 @@ from understudy.pipeline.learning_from_scratch import about_learning_from_scratc
 from understudy.pipeline.load import (
     about_grey_and_small,
     about_large_pipelines,
+    about_other_tools,
     about_photographs,
 )
 from understudy.pipeline.run import check_stages
@@ -117,6 +118,7 @@ def validate(settings: Settings, *, device: str = "cpu", observer: Observer | No
         *about_grey_and_small(look, settings),
         *about_learning_from_scratch(look, settings),
         *about_large_pipelines(settings),
+        *about_other_tools(settings, splits),
         *_about_ready_made(settings, splits),
         *_about_memory(settings),
         *notes_on_words(known),

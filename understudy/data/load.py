@@ -56,6 +56,7 @@ class Splits:
         notes: what was taken for what, in sentences.
         left_out: files that are no images of the set, counted by reason.
         copies: which copies were looked for, and which splits that were given share pictures.
+        split_off: validation and test, as far as they were taken from the train images of the source.
     """
 
     train: LabelledSet
@@ -68,6 +69,7 @@ class Splits:
     notes: tuple[str, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     copies: Mapping[str, Any] = field(default_factory=dict)
+    split_off: tuple[RealSplit, ...] = ()
 
 
 def load_splits(settings: DataSettings, *, seed: int, observer: Observer | None = None) -> Splits:
@@ -129,6 +131,7 @@ def load_splits(settings: DataSettings, *, seed: int, observer: Observer | None 
         notes,
         pool.left_out,
         looked_for(settings, pool.fingerprints, is_checked=source.is_checked) | {"shared": shared},
+        tuple(_missing(pool, settings)),
     )
 
 
@@ -193,10 +196,7 @@ def _divide(
     declared = np.array(["train" if is_joined or split is None else split for split in pool.declared])
     parts = {split: np.flatnonzero(declared == split) for split in _ORDER if (declared == split).any()}
     _check_classes(pool.images, parts)
-    shares: dict[RealSplit, float] = {"val": settings.val_fraction, "test": settings.test_fraction}
-    missing: Mapping[RealSplit, float] = {
-        split: share for split, share in shares.items() if split not in parts
-    }
+    missing = _missing(pool, settings)
     if not missing:
         return parts
     rest = parts["train"]
@@ -212,6 +212,13 @@ def _divide(
         test_seed=settings.test_split,
     )
     return parts | {split: rest[indices] for split, indices in divided.items()}
+
+
+def _missing(pool: Pool, settings: DataSettings) -> dict[RealSplit, float]:
+    """Splits that the source does not give, with their share of the train images."""
+    given = set() if settings.split_names == "join" else set(pool.declared)
+    wanted: dict[RealSplit, float] = {"val": settings.val_fraction, "test": settings.test_fraction}
+    return {split: share for split, share in wanted.items() if split not in given}
 
 
 def _sets(
@@ -244,9 +251,7 @@ def _uneven(
     pool: Pool, groups: CopyGroups, parts: Mapping[RealSplit, np.ndarray], settings: DataSettings
 ) -> tuple[str, ...]:
     """A sentence if classes are not divided by the shares that the settings give, and why."""
-    given = set() if settings.split_names == "join" else set(pool.declared)
-    wanted: dict[RealSplit, float] = {"val": settings.val_fraction, "test": settings.test_fraction}
-    missing: dict[RealSplit, float] = {split: share for split, share in wanted.items() if split not in given}
+    missing = _missing(pool, settings)
     shares: dict[RealSplit, float] = {"train": 1 - sum(missing.values()), **missing}
     images = pool.images
     counts = np.array([np.bincount(images.labels[parts[s]], minlength=images.num_classes) for s in shares]).T

@@ -8,6 +8,7 @@ from pathlib import Path
 from understudy.core.listing import listed
 from understudy.data.captions.captions import caption_sets
 from understudy.data.image_kind import ImageKind, Look, look_at
+from understudy.data.load import Splits
 from understudy.evaluation.imagenet import similarly_named
 from understudy.generators.load import GENERATORS, forget_kept
 from understudy.generators.pipeline_kind import is_distilled, is_flow
@@ -62,6 +63,7 @@ def load(run: Run) -> None:
                 *about_grey_and_small(look, run.settings),
                 *about_learning_from_scratch(look, run.settings),
                 *about_large_pipelines(run.settings),
+                *about_other_tools(run.settings, splits),
                 *(note for note in notes_on_words(words) if note.startswith("warning")),
                 *plain,
                 *([shortened] if shortened else []),
@@ -137,6 +139,20 @@ def about_large_pipelines(settings: Settings) -> tuple[str, ...]:
         used += f" with adapt.learning_rate={adapt.learning_rate:g} and adapt.batch_size={adapt.batch_size}"
     told = f"large pipeline: {used}, draw.guidance_scale={draw.guidance_scale:g}"
     return told, *_about_few_steps(settings)
+
+
+def about_other_tools(settings: Settings, splits: Splits) -> tuple[str, ...]:
+    """A warning if a tool that made images or adapters may have seen the test images; empty otherwise."""
+    generator = settings.generator
+    made = "ready-made images" if generator.images else "generator.adapters" if generator.adapters else ""
+    if not made or "test" not in splits.split_off:
+        return ()
+    told = (
+        f"warning: the tool that made the {made} must not have seen test images, but this run splits them "
+        f"off from {settings.data.source}: divide the images first, into train/, val/ and test/, and give "
+        "the tool train/ alone"
+    )
+    return (told,)
 
 
 def _about_few_steps(settings: Settings) -> tuple[str, ...]:
