@@ -27,11 +27,15 @@ _CLEARLY_MORE = 1.1  # times as many test images
 _BASELINE = "real"
 _LONG = "real-long"
 _WITH_VAL = "real+val"
+CLASS_BALANCED = "real+class-balanced"
+"""The control arm of real images alone, with every class equally often."""
 REAL_ALONE = (_BASELINE, _LONG, _WITH_VAL)
 """Arms that every verdict compares with, if they were trained."""
 TO_REAL = ("minus_real", "minus_real_long", "minus_real_val")
 """Differences of an arm to arms of real images alone."""
-_DIFFERENCES = (*TO_REAL, "minus_plain")
+TO_CONTROLS = ("minus_class_balanced", "minus_plain")
+"""Differences of an arm to the control of real images, and to the same arm without strategies."""
+_DIFFERENCES = (*TO_REAL, *TO_CONTROLS)
 _ON_VAL = ("val_accuracy", "val_balanced_accuracy", "val_balanced_accuracy_standard_error")
 _CHOSEN = "the chosen arm"  # what the arm of the verdict is called if it is not the same in all trainings
 FEW_VAL = 300  # the error of an accuracy of 90% is then 1.7 points; as train images they may be worth more
@@ -53,7 +57,8 @@ def summarise(results: Sequence[ArmResult], *, use_val: Collection[str] = ()) ->
         predicted), ``minus_real`` (``mean``, ``low``, ``high``; zeros for ``real``), ``steps`` per
         training, and ``seconds``. Accuracies are fractions. If an arm has as many steps as the arm
         ``real-long`` but not as many as ``real``, it also has ``minus_real_long``. If ``real+val`` was
-        compared, all other arms but ``real`` have ``minus_real_val``. An arm with strategies also has
+        compared, all other arms but ``real`` have ``minus_real_val``, and if ``real+class-balanced`` was,
+        they have ``minus_class_balanced``. An arm with strategies also has
         ``minus_plain``, the difference to the same arm without them, if that arm exists.
         ``balanced_accuracy`` and ``macro_f1`` are like ``accuracy``, and ``balanced_accuracy`` holds its own
         differences. ``val_balanced_accuracy`` and its standard error are missing if a training was recorded
@@ -76,8 +81,11 @@ def summarise(results: Sequence[ArmResult], *, use_val: Collection[str] = ()) ->
     for result in results:
         is_longer = long is not None and result.arm != _LONG and result.steps == long.steps != real.steps
         plain = by_name.get(result.arm.split("@")[0])
-        with_val = None if result.arm in (_BASELINE, _WITH_VAL) else by_name.get(_WITH_VAL)
-        others = (real, long if is_longer else None, with_val, None if plain is result else plain)
+        with_val, balanced = (
+            None if result.arm in (_BASELINE, name) else by_name.get(name)
+            for name in (_WITH_VAL, CLASS_BALANCED)
+        )
+        others = (real, long if is_longer else None, with_val, balanced, None if plain is result else plain)
         compared = {
             name: other for name, other in zip(_DIFFERENCES, others, strict=True) if other is not None
         }

@@ -12,7 +12,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, final
 
 from understudy.core.listing import listed
-from understudy.evaluation.accuracy import FEW_VAL, TOLD, images_to_tell_two_points, measured_by
+from understudy.evaluation.accuracy import (
+    CLASS_BALANCED,
+    FEW_VAL,
+    TOLD,
+    images_to_tell_two_points,
+    measured_by,
+)
 from understudy.evaluation.class_sizes import MEASURES, size_ratio
 from understudy.report.accuracy import arm_to_take, deciding_differences, why_real_alone
 from understudy.report.balance import measure_of
@@ -206,15 +212,15 @@ def _unused_val(results: Results, command: RunCommand) -> tuple[str, str] | None
 
 def _rare_classes(results: Results, command: RunCommand) -> tuple[str, str] | None:
     counts = (results["data"].get("per_class") or {}).get("train", [])
-    is_compared = "real+class-balanced" in results["arms"]
+    is_compared = CLASS_BALANCED in results["arms"]
     if not results["verdict"]["helps"] or is_compared or size_ratio(counts) < _MUCH_LARGER:
         return None
     says = (
         f"The largest class has {size_ratio(counts):.0f} times as many train images as the smallest. Some of "
         "the gain may come from seeing rare classes more often, which takes no synthetic images: the arm "
-        "real+class-balanced tells."
+        f"{CLASS_BALANCED} tells."
     )
-    names = dict.fromkeys(["real", "real+class-balanced", *results["arms"]])
+    names = dict.fromkeys(["real", CLASS_BALANCED, *results["arms"]])
     return says, command.again("class-balanced", {"arms": ",".join(names)})
 
 
