@@ -49,11 +49,17 @@ def _result(
     )
 
 
-def _verdict(*results, candidates=("synthetic", "mixed", "bridged"), num_val=1000, with_val=None):
+def _verdict(
+    *results,
+    candidates=("synthetic", "mixed", "bridged"),
+    num_val=1000,
+    with_val=None,
+    measure="accuracy",
+):
     """``with_val`` names only the arms, besides ``real+val``, that learn from the validation images."""
     with_val = {"real": "real+val"} | (with_val or {})
     arms = summarise(results, use_val=with_val.values())
-    choice = Choice(candidates=candidates, num_val=num_val)
+    choice = Choice(candidates=candidates, num_val=num_val, measure=measure)
     return verdict(arms, choice, num_test=len(LABELS), with_val=with_val)
 
 
@@ -344,6 +350,36 @@ def test_an_arm_that_learns_from_validation_images_is_compared_but_never_chosen(
     assert arms["mixed"]["minus_real_val"]["mean"] == pytest.approx(
         arms["mixed"]["accuracy"]["mean"] - arms["real+val"]["accuracy"]["mean"]
     )
+
+
+@pytest.mark.parametrize(
+    ("balanced", "helps", "words"),
+    [
+        (0.65, True, "mixed also gains"),
+        (0.8, False, "mixed shows no difference"),
+        (0.95, False, "But mixed is worse than"),
+    ],
+)
+@pytest.mark.parametrize("measure", ["accuracy", "balanced_accuracy"])
+def test_real_images_with_equal_classes_are_a_rival(balanced, helps, words, measure):
+    arms = {"real": 0.6, "real+val": 0.6, "real+class-balanced": balanced, "mixed": 0.8}
+    results = [_result(name, share) for name, share in arms.items()]
+    found = _verdict(*results, measure=measure)
+    assert (found["best"], found["helps"]) == ("mixed", helps)
+    assert words in found["sentence"]
+    assert "real images with every class equally often (real+class-balanced, " in found["sentence"]
+    summary = summarise(results)
+    assert [name for name, arm in summary.items() if "minus_class_balanced" in arm] == ["real+val", "mixed"]
+    assert summary["mixed"]["minus_class_balanced"]["mean"] == pytest.approx(
+        summary["mixed"]["accuracy"]["mean"] - summary["real+class-balanced"]["accuracy"]["mean"]
+    )
+
+
+def test_longer_training_is_no_gain_over_equal_classes():
+    """Neither against the arm with equal classes nor, with ``real-long``, against ``real``."""
+    results = [_result("real", 0.6), _result("real+class-balanced", 0.9), _result("bridged", 0.95, steps=20)]
+    assert "minus_class_balanced" not in summarise(results)["bridged"]
+    assert "equally often" not in _verdict(*results)["sentence"]
 
 
 @pytest.mark.parametrize(

@@ -53,37 +53,6 @@ def test_the_sentence_follows_the_interval(control, of_control, beats, words):
     assert found["minus_control"]["low"] <= found["minus_control"]["mean"] <= found["minus_control"]["high"]
 
 
-@pytest.mark.parametrize(
-    ("of_control", "last"),
-    [
-        (0.6, "over"),
-        (0.8, "So nothing shows here that synthetic images are needed."),
-        (0.9, "So nothing shows here that synthetic images are needed."),
-    ],
-)
-@pytest.mark.parametrize("best", ["mixed", "mixed@refresh"])
-@pytest.mark.parametrize("measure", ["accuracy", "balanced_accuracy"])
-def test_real_images_with_equal_classes_are_a_control_of_every_arm(of_control, last, best, measure):
-    arms = _arms(**{"real": 0.5, best: 0.8, "real+class-balanced": of_control})
-    found = against_controls(arms, best, measure)
-    (control,) = found.values()
-    assert list(found) == ["real+class-balanced"]
-    assert control["minus_control"]["mean"] == pytest.approx(0.8 - of_control, abs=0.005)
-    assert control["beats"] is (of_control < 0.8)
-    says = in_words(found)
-    assert "real+class-balanced (real images alone, every class equally often, " in says
-    assert says.endswith(control["sentence"] if last == "over" else last)
-    assert against_controls(arms, "real", measure) == {}
-
-
-def test_synthetic_images_come_before_the_generator_in_what_is_not_shown():
-    arms = _arms(**{"real": 0.5, "mixed": 0.8, "mixed@unadapted": 0.8, "real+class-balanced": 0.8})
-    found = against_controls(arms, "mixed")
-    assert list(found) == ["mixed@unadapted", "real+class-balanced"]
-    assert in_words(found).count("So nothing shows here") == 1
-    assert in_words(found).endswith("that synthetic images are needed.")
-
-
 def test_other_strategies_and_other_arms_are_no_controls():
     arms = _arms(
         **{"real": 0.5, "bridged": 0.8, "bridged@refresh": 0.7, "mixed": 0.7, "mixed@retrieved": 0.7}

@@ -58,6 +58,27 @@ def test_the_rival_with_validation_images_counts():
     assert "mixed beats training on the real images alone" in found["sentence"]
 
 
+def test_real_images_with_equal_classes_count_too():
+    def with_balanced(gain, balanced):
+        found = run(mixed=gain, **{"real+class-balanced": balanced})
+        found["mixed"]["minus_class_balanced"] = ends(gain - balanced)
+        return found
+
+    gains = (0.04, 0.05, 0.045)
+    beaten = verdict(*(with_balanced(gain, 0.01) for gain in gains))
+    assert beaten["helps"]
+    assert (
+        "mixed also beats real images with every class equally often (real+class-balanced, 81.0%)"
+        in (beaten["sentence"])
+    )
+    assert beaten["minus_class_balanced"]["mean"] == pytest.approx(0.035)
+    unbeaten = verdict(*(with_balanced(gain, 0.05) for gain in gains))
+    assert not unbeaten["helps"]
+    one_lacks_it = verdict(with_balanced(0.04, 0.05), run(mixed=0.05), run(mixed=0.045))
+    assert one_lacks_it["helps"]
+    assert "minus_class_balanced" not in one_lacks_it
+
+
 def test_runs_that_disagree_show_nothing():
     found = verdict(*(run(mixed=gain) for gain in (0.008, -0.008, 0.019)), images="same")
     assert not found["helps"]

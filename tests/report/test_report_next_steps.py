@@ -336,6 +336,11 @@ def test_rare_classes(sample: Sample) -> None:
     assert "--arms real,real+class-balanced," in step.command
     assert "rare classes" not in names(with_classes(60, 30, 21))
     assert "rare classes" not in names(sample.results)
+    refitted = results["arms"] | {"bridged+val": results["arms"]["bridged"]}
+    verdict = results["verdict"] | {"best": "bridged", "against_val": "bridged+val"}
+    assert (
+        "bridged+val" not in of_name(results | {"arms": refitted, "verdict": verdict}, "rare classes").command
+    )
     compared = results["arms"] | {"real+class-balanced": results["arms"]["real"]}
     assert "rare classes" not in names(results | {"arms": compared})
     assert "rare classes" not in names(results | {"verdict": results["verdict"] | {"helps": False}})
@@ -423,10 +428,37 @@ def test_why_the_classifier_is_one_of_real_images(sample: Sample) -> None:
     assert why_real_alone(sample.results) == "", "the arm of the verdict helps"
     assert why_real_alone(results | {"verdict": results["verdict"] | {"best": "real"}}) == ""
     gains = {"minus_real": {"mean": 0.03, "low": 0.01, "high": 0.05}}
+    gains["minus_real_val"] = {"mean": 0.0, "low": -0.02, "high": 0.02}
     of_best = arms[best] | gains | {"balanced_accuracy": arms[best]["balanced_accuracy"] | gains}
     beaten = results | {"arms": arms | {"real+val": arms["real"], best: of_best}}
     assert why_real_alone(beaten).endswith("is not surely better than real+val")
     assert arm_to_take(beaten) == "real+val"
+
+
+@pytest.mark.parametrize(
+    ("on_val", "with_val", "taken"),
+    [
+        (0.9, (), "real+class-balanced"),
+        (0.9, ("real+val",), "real+class-balanced"),
+        (0.9, ("real+val", "real+class-balanced+val"), "real+class-balanced+val"),
+        (0.1, (), "real"),
+        (0.1, ("real+val", "real+class-balanced+val"), "real+val"),
+    ],
+)
+def test_classes_are_seen_equally_often_if_that_is_better_on_validation_images(
+    on_val: float, with_val: tuple[str, ...], taken: str
+) -> None:
+    results = make_sample(helps=False).results
+    real, best = results["arms"]["real"], results["verdict"]["best"]
+    figures = {name: on_val for name in real if name.startswith("val_")}
+    gains = {"minus_real": {"mean": 0.03, "low": 0.01, "high": 0.05}}
+    gains["minus_class_balanced"] = {"mean": 0.0, "low": -0.02, "high": 0.02}
+    of_best = results["arms"][best]
+    of_best = of_best | gains | {"balanced_accuracy": of_best["balanced_accuracy"] | gains}
+    further = dict.fromkeys(with_val, real) | {"real+class-balanced": real | figures}
+    compared = results | {"arms": results["arms"] | further | {best: of_best}}
+    assert arm_to_take(compared) == taken
+    assert why_real_alone(compared).endswith("is not surely better than real+class-balanced")
 
 
 # The command that a run was started with.

@@ -194,6 +194,20 @@ def test_bad_phases_of_own_arms(phase, message):
         )
 
 
+@pytest.mark.parametrize("strategy", ["refresh", "two-stream", "aux-batch-norm"])
+def test_a_strategy_that_does_not_fit_an_own_arm_is_named(strategy):
+    phase = Phase(data="mixed", class_balanced=True)
+    message = (
+        f"the strategy '{strategy}' of the arm 'mine@{strategy}' does not fit its phases .* equally often"
+    )
+    with pytest.raises(InputError, match=message) as refused:
+        find_arm(
+            f"mine@{strategy}",
+            CompareSettings(arms=("real", f"mine@{strategy}"), own_arms={"mine": (phase,)}),
+        )
+    assert "Value error" not in str(refused.value)
+
+
 def test_own_arms():
     settings = CompareSettings(arms=("real", "mine"), own_arms={"mine": (SYNTHETIC, REAL)})
     assert find_arm("mine", settings).phases == (SYNTHETIC, REAL)

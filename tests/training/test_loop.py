@@ -1,5 +1,6 @@
 """The loop: order of images, schedule, determinism, and that it learns."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,8 +11,10 @@ from torch import nn
 from understudy.training import fit as compare
 from understudy.training.augmentations import AUGMENTATIONS
 from understudy.training.backbones import Backbone, seeded_globals
-from understudy.training.batches import batches, class_balanced_batches
+from understudy.training.batches import batches, batches_of, class_balanced_batches, phase_images
+from understudy.training.data import TrainingData
 from understudy.training.schedules import SCHEDULES
+from understudy.training.settings import Phase
 
 
 @given(num=st.integers(1, 40), batch=st.integers(2, 17), steps=st.integers(1, 12), seed=st.integers(0, 99))
@@ -47,6 +50,21 @@ def test_class_balanced_batches_see_classes_and_their_images_equally_often(sizes
             assert batch * steps // sum(map(bool, sizes)) <= per_class[label]
             assert per_class[label] <= -(-batch * steps // sum(map(bool, sizes)))
             assert per_image[labels == label].max() - per_image[labels == label].min() <= 1
+
+
+@pytest.mark.parametrize("kind", ["real", "synthetic", "mixed"])
+@pytest.mark.parametrize("quota", [None, [2, 1, 2]])
+def test_class_balanced_phases_have_the_images_in_use(kind, quota):
+    """There are 4, 3 and 2 real images of three classes; the quota says which synthetic ones are used."""
+    real = squares("train", num=12).select([0, 3, 6, 9, 1, 4, 7, 2, 5])
+    synthetic = squares("synthetic", num=9)
+    data = TrainingData(train=real, synthetic=synthetic, quota=None if quota is None else np.array(quota))
+    phase = Phase(data=kind, class_balanced=True)
+    images = phase_images(phase, data, size=8, device="cpu")
+    drawn = list(batches_of(images, phase, 9, num_steps=40, rng=torch.Generator().manual_seed(0)))
+    counts = images.labels[torch.cat(drawn)].bincount()
+    assert counts.tolist() == [120, 120, 120]
+    assert set(torch.cat(drawn).tolist()) == set(range(len(images.labels)))
 
 
 @pytest.mark.parametrize("steps", [1, 2, 7, 100, 301])

@@ -359,7 +359,7 @@ class Export:
         str | None,
         typer.Option(
             help="arm of the classifier or the predictions [default: that of the verdict if it helps, else "
-            "real+val or real]",
+            "one of real images alone]",
             metavar="ARM",
         ),
     ] = None

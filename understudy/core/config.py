@@ -130,7 +130,8 @@ class Section(BaseModel):
         try:
             return self.model_validate({**self.model_dump(exclude_unset=True), **values})
         except ValidationError as error:
-            raise InputError(f"{', '.join(values)}: {error.errors()[0]['msg']}") from None
+            said = error.errors()[0]["msg"].removeprefix("Value error, ")
+            raise InputError(f"{', '.join(values)}: {said}") from None
 
     def gives_results_of(self, values: Mapping[str, Any]) -> bool:
         """Whether stored ``values`` lead to the same results as the values of this section."""

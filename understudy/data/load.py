@@ -56,7 +56,7 @@ class Splits:
         notes: what was taken for what, in sentences.
         left_out: files that are no images of the set, counted by reason.
         copies: which copies were looked for, and which splits that were given share pictures.
-        split_off: validation and test, as far as they were taken from the train images of the source.
+        split_off: those of validation and test that were taken from the train images of the source.
     """
 
     train: LabelledSet

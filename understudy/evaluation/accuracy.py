@@ -28,14 +28,16 @@ _BASELINE = "real"
 _LONG = "real-long"
 _WITH_VAL = "real+val"
 CLASS_BALANCED = "real+class-balanced"
-"""The control arm of real images alone, with every class equally often."""
-REAL_ALONE = (_BASELINE, _LONG, _WITH_VAL)
+"""The arm of real images alone with every class equally often."""
+REAL_ALONE = (_BASELINE, _LONG, _WITH_VAL, CLASS_BALANCED)
 """Arms that every verdict compares with, if they were trained."""
-TO_REAL = ("minus_real", "minus_real_long", "minus_real_val")
+_FURTHER = {
+    _WITH_VAL: "real images with the validation images to learn from",
+    CLASS_BALANCED: "real images with every class equally often",
+}
+TO_REAL = ("minus_real", "minus_real_long", "minus_real_val", "minus_class_balanced")
 """Differences of an arm to arms of real images alone."""
-TO_CONTROLS = ("minus_class_balanced", "minus_plain")
-"""Differences of an arm to the control of real images, and to the same arm without strategies."""
-_DIFFERENCES = (*TO_REAL, *TO_CONTROLS)
+_DIFFERENCES = (*TO_REAL, "minus_plain")
 _ON_VAL = ("val_accuracy", "val_balanced_accuracy", "val_balanced_accuracy_standard_error")
 _CHOSEN = "the chosen arm"  # what the arm of the verdict is called if it is not the same in all trainings
 FEW_VAL = 300  # the error of an accuracy of 90% is then 1.7 points; as train images they may be worth more
@@ -57,8 +59,8 @@ def summarise(results: Sequence[ArmResult], *, use_val: Collection[str] = ()) ->
         predicted), ``minus_real`` (``mean``, ``low``, ``high``; zeros for ``real``), ``steps`` per
         training, and ``seconds``. Accuracies are fractions. If an arm has as many steps as the arm
         ``real-long`` but not as many as ``real``, it also has ``minus_real_long``. If ``real+val`` was
-        compared, all other arms but ``real`` have ``minus_real_val``, and if ``real+class-balanced`` was,
-        they have ``minus_class_balanced``. An arm with strategies also has
+        compared, all other arms but ``real`` have ``minus_real_val``; if ``real+class-balanced`` was, those
+        with as many steps have ``minus_class_balanced``. An arm with strategies also has
         ``minus_plain``, the difference to the same arm without them, if that arm exists.
         ``balanced_accuracy`` and ``macro_f1`` are like ``accuracy``, and ``balanced_accuracy`` holds its own
         differences. ``val_balanced_accuracy`` and its standard error are missing if a training was recorded
@@ -85,6 +87,8 @@ def summarise(results: Sequence[ArmResult], *, use_val: Collection[str] = ()) ->
             None if result.arm in (_BASELINE, name) else by_name.get(name)
             for name in (_WITH_VAL, CLASS_BALANCED)
         )
+        if balanced is not None and balanced.steps != result.steps:
+            balanced = None  # longer training would count as a gain
         others = (real, long if is_longer else None, with_val, balanced, None if plain is result else plain)
         compared = {
             name: other for name, other in zip(_DIFFERENCES, others, strict=True) if other is not None
@@ -152,9 +156,10 @@ def verdict(
     """Decide whether synthetic images help, and say so in one sentence.
 
     The arm is chosen on validation images and judged on test images. It is compared with ``real``, or with
-    ``real-long`` if it was trained for longer and that arm has the same number of steps; and with
-    ``real+val``, since someone without synthetic images needs no validation images to choose between arms and
-    can train on them. There, the same arm with validation images counts if it is among ``arms``.
+    ``real-long`` if it was trained for longer and that arm has the same number of steps; with ``real+val``,
+    since someone without synthetic images needs no validation images to choose between arms and can train on
+    them; and with ``real+class-balanced``, since rare classes can be seen more often without synthetic
+    images. Beside ``real+val``, the same arm with validation images counts if it is among ``arms``.
 
     Args:
         arms: the result of :func:`summarise`.
@@ -209,7 +214,7 @@ def judge(
     measure: str = "accuracy",
     runs: str = "",
 ) -> tuple[bool, str]:
-    """Compare an arm with the real images alone: with ``real`` or ``real-long``, and with ``real+val``.
+    """Compare an arm with the real images alone, in each of the arms :data:`REAL_ALONE` that were trained.
 
     Args:
         arms: figures of the arms, of one run or means over several.
@@ -228,30 +233,44 @@ def judge(
     against = measured_by(arms[_LONG if equal_steps else _BASELINE], measure)["mean"]
     figures = f"{found['mean']:.1%} against {against:.1%} {terms}."
     alone = f"the real images alone{f' for as many steps ({_LONG})' if equal_steps else ''}"
-    difference, *beyond = _deciding(arms, best, measure=measure, with_val=with_val)
+    deciding = _deciding(arms, best, measure=measure, with_val=with_val)
     if not equal_steps:
         figures += _other_lengths(arms[best]["steps"], arms[_BASELINE]["steps"])
-    helps, sentence = difference["low"] > 0, f"{_claim(best, alone, difference, runs)}: {figures}"
-    if not beyond:
-        return helps, sentence
-    name = with_val.get(best, best)
-    rival = (
-        f"real images with the validation images to learn from ({_WITH_VAL}, "
-        f"{measured_by(arms[_WITH_VAL], measure)['mean']:.1%})"
-    )
-    claim = _claim_beyond(name, rival, beyond[0], runs=runs, gains=helps)
-    return helps and beyond[0]["low"] > 0, f"{sentence} {claim}"
+    gains = deciding[0]["low"] > 0
+    sentences = [f"{_claim(best, alone, deciding[0], runs)}: {figures}"]
+    sentences += [
+        _claim_beyond(
+            name,
+            f"{_FURTHER[rival]} ({rival}, {measured_by(arms[rival], measure)['mean']:.1%})",
+            difference,
+            runs=runs,
+            gains=gains,
+        )
+        for name, rival, difference in _beyond(arms, best, measure=measure, with_val=with_val)
+    ]
+    return all(difference["low"] > 0 for difference in deciding), " ".join(sentences)
 
 
 def _deciding(
     arms: Mapping[str, Mapping[str, Any]], best: str, *, measure: str, with_val: Mapping[str, str]
 ) -> list[Mapping[str, float]]:
-    """The differences that decide whether an arm helps: to real images alone, and to ``real+val``."""
+    """The differences that decide whether an arm helps, that to the real train images alone first."""
     found = measured_by(arms[best], measure)
-    differences = [found["minus_real_long" if "minus_real_long" in found else "minus_real"]]
-    if _WITH_VAL in arms:
-        differences.append(measured_by(arms[with_val.get(best, best)], measure)["minus_real_val"])
-    return differences
+    alone = found["minus_real_long" if "minus_real_long" in found else "minus_real"]
+    return [alone, *(each for *_, each in _beyond(arms, best, measure=measure, with_val=with_val))]
+
+
+def _beyond(
+    arms: Mapping[str, Mapping[str, Any]], best: str, *, measure: str, with_val: Mapping[str, str]
+) -> list[tuple[str, str, Mapping[str, float]]]:
+    """The arm that is compared, its rival, and the difference, for each further rival of real images."""
+    partner = with_val.get(best, best)
+    pairs = (partner, _WITH_VAL, "minus_real_val"), (best, CLASS_BALANCED, "minus_class_balanced")
+    return [
+        (name, rival, measured_by(arms[name], measure)[field])
+        for name, rival, field in pairs
+        if field in measured_by(arms[name], measure)
+    ]
 
 
 def images_to_tell_two_points(differences: Sequence[Mapping[str, float]], num_test: int) -> int | None:
@@ -331,7 +350,7 @@ def _claim(best: str, alone: str, difference: Mapping[str, float], runs: str) ->
 
 
 def _claim_beyond(name: str, rival: str, difference: Mapping[str, float], *, runs: str, gains: bool) -> str:
-    """Say how an arm compares with the validation images as train images, after the claim about ``real``."""
+    """Say how an arm compares with a further rival of real images, after the claim about ``real``."""
     mean, low, high = (100 * difference[end] for end in ("mean", "low", "high"))
     first = f"T{name[1:]}" if name.startswith("the ") else name  # names of arms stay as they are
     if low > 0:

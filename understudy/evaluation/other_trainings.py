@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from understudy.evaluation.accuracy import TO_CONTROLS, figures_on_val, summarise
+from understudy.evaluation.accuracy import figures_on_val, summarise
 from understudy.evaluation.choice import Choice, choose
 from understudy.training.records import ArmResult
 
@@ -49,7 +49,7 @@ def judged_by_other_trainings(
     Returns:
         ``arms``, the arm of each training, and its figures as in
         :func:`understudy.evaluation.accuracy.summarise`, without those on validation images and the
-        differences to controls. Empty if every training is of the arm that all trainings
+        difference to the arm without strategies. Empty if every training is of the arm that all trainings
         choose: its own figures hold then.
     """
     best = choose(figures_on_val(results, use_val=use_val), choice).arm
@@ -63,5 +63,4 @@ def judged_by_other_trainings(
         replace(result, probabilities=probabilities) if result.arm == best else result for result in results
     ]
     figures = summarise(mixed, use_val=[result.arm for result in mixed])[best]
-    kept = {name: value for name, value in figures.items() if name not in TO_CONTROLS}
-    return {"arms": list(arms), **kept}
+    return {"arms": list(arms), **{name: value for name, value in figures.items() if name != "minus_plain"}}

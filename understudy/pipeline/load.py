@@ -142,15 +142,16 @@ def about_large_pipelines(settings: Settings) -> tuple[str, ...]:
 
 
 def about_other_tools(settings: Settings, splits: Splits) -> tuple[str, ...]:
-    """A warning if a tool that made images or adapters may have seen the test images; empty otherwise."""
-    generator = settings.generator
-    made = "ready-made images" if generator.images else "generator.adapters" if generator.adapters else ""
-    if not made or "test" not in splits.split_off:
+    """What a tool that made images or adapters must not have learned from; empty if no other tool did."""
+    generator, source = settings.generator, settings.data.source
+    made = "ready-made images" if generator.images else "adapters" if generator.adapters else ""
+    if not made or not splits.split_off:
         return ()
+    held_out = " and ".join({"val": "validation", "test": "test"}[split] for split in splits.split_off)
     told = (
-        f"warning: the tool that made the {made} must not have seen test images, but this run splits them "
-        f"off from {settings.data.source}: divide the images first, into train/, val/ and test/, and give "
-        "the tool train/ alone"
+        f"{made}: this run splits {held_out} images off from {source}; if the tool that made the {made} "
+        "learned from the same images, it knows those too: then divide the images first, into train/, val/ "
+        "and test/, and let it learn from train/ alone"
     )
     return (told,)
 

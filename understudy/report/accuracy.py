@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from understudy.evaluation.accuracy import measured_by
+from understudy.evaluation.accuracy import CLASS_BALANCED, measured_by
 from understudy.evaluation.choice import chosen_by
 from understudy.evaluation.class_sizes import MEASURES
 from understudy.report.at_once import holds_at_once
@@ -71,11 +71,18 @@ def answer(results: Mapping[str, Any]) -> str:
 
 
 def arm_to_take(results: Mapping[str, Any]) -> str:
-    """The arm whose classifier to use: that of the verdict if it helps, else one of real images alone."""
-    verdict = results["verdict"]
+    """The arm whose classifier to use: that of the verdict if it helps, else one of real images alone.
+
+    Classes are seen equally often if that is better on validation images, and these are learned from if such
+    an arm was trained.
+    """
+    verdict, arms = results["verdict"], results["arms"]
     if verdict["helps"]:
         return str(verdict.get("against_val", verdict["best"]))
-    return "real+val" if "real+val" in results["arms"] else "real"
+    on_val = chosen_by(arms, measure_of(results))
+    is_better = CLASS_BALANCED in arms and arms[CLASS_BALANCED][on_val] > arms["real"][on_val]
+    plain = CLASS_BALANCED if is_better else "real"
+    return f"{plain}+val" if f"{plain}+val" in arms else plain
 
 
 def why_real_alone(results: Mapping[str, Any]) -> str:
@@ -84,8 +91,7 @@ def why_real_alone(results: Mapping[str, Any]) -> str:
     best = verdict["best"]
     if verdict["helps"] or best == "real":
         return ""
-    has_gained = _minus_train_alone(results)["low"] > 0
-    rival = "real+val" if has_gained and "real+val" in results["arms"] else "real"
+    rival = next((name for name, minus in _deciding(results).items() if minus["low"] <= 0), "real")
     return f"the arm of the verdict, {best}, is not surely better than {rival}"
 
 
@@ -96,24 +102,34 @@ def worth_of_val(results: Mapping[str, Any]) -> str:
         ``as much as`` or ``more than``; empty if the arm of the verdict does not beat the real train images
         alone, or also beats ``real+val``, or was not compared with it.
     """
-    alone, *with_val = deciding_differences(results)
-    if not with_val or with_val[0]["low"] > 0 or alone["low"] <= 0:
+    deciding = _deciding(results)
+    with_val = deciding.get("real+val")
+    if with_val is None or with_val["low"] > 0 or deciding["real"]["low"] <= 0:
         return ""
-    return "more than" if with_val[0]["high"] < 0 else "as much as"
+    return "more than" if with_val["high"] < 0 else "as much as"
 
 
 def deciding_differences(results: Mapping[str, Any]) -> list[Mapping[str, float]]:
-    """The differences that decide the verdict: to real train images alone and, if compared, ``real+val``.
+    """The differences that decide the verdict, that to the real train images alone first.
 
     Args:
         results: content of ``results.json``.
     """
+    return list(_deciding(results).values())
+
+
+def _deciding(results: Mapping[str, Any]) -> dict[str, Mapping[str, float]]:
+    """By rival of real images alone, the difference that decides the verdict."""
     verdict, chosen = results["verdict"], _chosen(results)
     arm = verdict.get("against_val", verdict["best"])  # earlier versions did not name it
     is_other = arm != verdict["best"]
     compared = measured_by(results["arms"][arm], measure_of(results)) if is_other else chosen
-    alone = _minus_train_alone(results)
-    return [alone, compared["minus_real_val"]] if "minus_real_val" in compared else [alone]
+    further = {
+        "real+val": compared.get("minus_real_val"),
+        CLASS_BALANCED: chosen.get("minus_class_balanced"),
+    }
+    found = {rival: difference for rival, difference in further.items() if difference is not None}
+    return {"real": _minus_train_alone(results), **found}
 
 
 def _minus_train_alone(results: Mapping[str, Any]) -> Mapping[str, float]:

@@ -220,7 +220,13 @@ def _rare_classes(results: Results, command: RunCommand) -> tuple[str, str] | No
         "the gain may come from seeing rare classes more often, which takes no synthetic images: the arm "
         f"{CLASS_BALANCED} tells."
     )
-    names = dict.fromkeys(["real", CLASS_BALANCED, *results["arms"]])
+    verdict = results["verdict"]
+    asked = [
+        name
+        for name in results["arms"]
+        if name in (verdict["best"], "real+val") or name != verdict.get("against_val")
+    ]
+    names = dict.fromkeys(["real", CLASS_BALANCED, *asked])
     return says, command.again("class-balanced", {"arms": ",".join(names)})
 
 

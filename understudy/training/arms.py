@@ -227,7 +227,7 @@ def _changes(arm: Arm, name: str, strategies: Sequence[str]) -> list[ChangePhase
     """Changes of the strategies to the phases, which must not set the same field to different values."""
     changes = {key: change for key in strategies if (change := STRATEGIES[key].change_phases) is not None}
     set_by: dict[tuple[int, str], str] = {}  # strategy by number of the phase and field
-    changed = {strategy: change(arm.phases) for strategy, change in changes.items()}
+    changed = {strategy: _changed(change, strategy, arm, name) for strategy, change in changes.items()}
     for strategy, phases in changed.items():
         for number, (before, after) in enumerate(zip(arm.phases, phases, strict=False)):
             for field in Phase.model_fields:
@@ -241,6 +241,17 @@ def _changes(arm: Arm, name: str, strategies: Sequence[str]) -> list[ChangePhase
                         "a phase: use only one of them"
                     )
     return list(changes.values())
+
+
+def _changed(change: ChangePhases, strategy: str, arm: Arm, name: str) -> tuple[Phase, ...]:
+    """The phases of an arm as one strategy changes them."""
+    try:
+        return change(arm.phases)
+    except InputError as error:
+        raise InputError(
+            f"the strategy {strategy!r} of the arm {name!r} does not fit its phases ({arm.describe()}): "
+            f"{error}"
+        ) from None
 
 
 def _plain_arm(name: str, settings: CompareSettings) -> Arm:

@@ -183,8 +183,8 @@ def class_balanced_batches(
 ) -> Iterator[Tensor]:
     """Like :func:`batches`, but with every class equally often: class-balanced sampling.
 
-    The sampling with q = 0 of Kang et al. 2020 (arXiv:1910.09217), without their chance: every class is seen
-    once before any is seen again, and so is every image of a class.
+    The sampling with q = 0 of Kang et al. 2020 (arXiv:1910.09217), but without replacement: every class is
+    seen once before any is seen again, and so is every image of a class.
 
     Args:
         labels: int64 (N,); classes without an image are left out.
@@ -195,10 +195,18 @@ def class_balanced_batches(
     Yields:
         int64 (B,), in [0, N).
     """
-    classes = [torch.nonzero(labels == label).flatten() for label in labels.unique()]
-    orders = [batches(len(images), 1, num_steps=num_steps * batch_size, rng=rng) for images in classes]
+    by_class = labels.argsort(stable=True).split(labels.bincount().tolist())
+    classes = [images for images in by_class if len(images)]
+    waiting = [list[int]() for _ in classes]
+
+    def image_of(number: int) -> int:
+        if not waiting[number]:
+            order = torch.randperm(len(classes[number]), generator=rng)
+            waiting[number] = classes[number][order].tolist()
+        return waiting[number].pop()
+
     for chosen in batches(len(classes), batch_size, num_steps=num_steps, rng=rng):
-        yield torch.cat([classes[number][next(orders[number])] for number in chosen.tolist()])
+        yield torch.tensor([image_of(number) for number in chosen.tolist()])
 
 
 def batches_of(

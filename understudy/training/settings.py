@@ -30,8 +30,8 @@ class Phase(Section):
     real_share: float | None = setting(None, gt=0, lt=1)
     """Share of real images in every batch of `mixed` data; if not set, every image is seen equally often."""
     class_balanced: bool = setting(False)
-    """Whether every class is seen equally often, so that images of rare classes repeat (class-balanced
-    sampling); otherwise, every image is."""
+    """Whether every class is seen equally often, so that images of rare classes repeat: class-balanced
+    sampling."""
     order: Literal["random", "descending-strength"] = setting("random")
     """Order of the synthetic images: `random`, or by their `draw.strength`, the highest first. Then each
     strength gets an equal share of the phase's steps; real images are seen throughout."""
