@@ -91,7 +91,6 @@ def load_splits(settings: DataSettings, *, seed: int, observer: Observer | None 
     search = settings.model_copy(update={"changed_copies": False}) if source.is_checked else settings
     groups = CopyGroups.find(pool.images, pool.fingerprints, search)
     parts = _divide(pool, groups, settings, seed=seed)
-    uneven = _uneven(pool, groups, parts, settings)
     sets, shared_out = _sets(pool, parts, settings)
     spare = None
     if settings.shots is not None:
@@ -115,7 +114,7 @@ def load_splits(settings: DataSettings, *, seed: int, observer: Observer | None 
         *_lost(pool),
         *shared_out,
         *groups.sentences(),
-        *uneven,
+        *_uneven(pool, groups, parts, settings),
         *(f"warning: {each}" for each in shared_sentences(shared)),
         *_single_images(sets["train"], shots=settings.shots),
         *_few_val_images(sets["val"], settings, is_given="val" in pool.declared),

@@ -6,15 +6,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from understudy.data.labelled_set import LabelledSet
-from understudy.report.gallery import first_of, tile_size, tiles_uri
+from understudy.report.gallery import SHORT_QUALITY, SHORT_TILE, first_of, tile_size, tiles_uri
 
 _EITHER = 2  # classes that gained most, and as many that lost most
 _TILES = 4  # images of a class and kind
-_LARGEST_TILE = 48  # pixels; they are shown at about 40
+_LARGEST_TILE, _QUALITY = 48, 85  # pixels, which are shown at about 40; and quality of WebP
 
 
 def extreme_classes(
-    results: Mapping[str, Any], train: LabelledSet, synthetic: LabelledSet, *, arm: str
+    results: Mapping[str, Any],
+    train: LabelledSet,
+    synthetic: LabelledSet,
+    *,
+    arm: str,
+    is_short: bool = False,
 ) -> dict[str, Any]:
     """Return images of the classes whose recall an arm changed most, against ``real``.
 
@@ -23,6 +28,7 @@ def extreme_classes(
         train: real train images.
         synthetic: synthetic images of the same classes.
         arm: the arm to compare with ``real``.
+        is_short: whether images are as small as those of a short page.
 
     Returns:
         ``arm``, ``title``, ``others`` (classes with test images that are not shown) and ``classes``, from the
@@ -35,7 +41,8 @@ def extreme_classes(
         return {}
     ordered = sorted(changes, key=lambda label: (-changes[label], label))
     shown = ordered if len(ordered) <= 2 * _EITHER else [*ordered[:_EITHER], *ordered[-_EITHER:]]
-    tile = min(_LARGEST_TILE, tile_size(train, synthetic))
+    largest, quality = (SHORT_TILE, SHORT_QUALITY) if is_short else (_LARGEST_TILE, _QUALITY)
+    tile = min(largest, tile_size(train, synthetic))
     counts = results["data"].get("per_class", {}).get("test")
     return {
         "arm": arm,
@@ -46,18 +53,18 @@ def extreme_classes(
                 "name": train.class_names[label],
                 "change": changes[label],
                 "test": counts[label] if counts else None,
-                "real": _strip(train, label, tile),
-                "synthetic": _strip(synthetic, label, tile),
+                "real": _strip(train, label, tile, quality),
+                "synthetic": _strip(synthetic, label, tile, quality),
             }
             for label in shown
         ],
     }
 
 
-def _strip(data: LabelledSet, label: int, tile: int) -> dict[str, Any]:
+def _strip(data: LabelledSet, label: int, tile: int, quality: int) -> dict[str, Any]:
     """The first images of a class; as WebP, since the gallery further down has them lossless."""
     indices = first_of(data, label, _TILES)
-    uri = tiles_uri(data, indices, tile, largest_lossless=0) if indices else ""
+    uri = tiles_uri(data, indices, tile, largest_lossless=0, quality=quality) if indices else ""
     return {"count": len(indices), "uri": uri}
 
 

@@ -15,7 +15,7 @@ from understudy.data.labelled_set import LabelledSet
 PER_CLASS, FEW_PER_CLASS = 8, 3
 _LARGEST_TILE = 96  # pixels; enough for a thumbnail on a dense screen
 _LARGEST_LOSSLESS_TILE = 64
-_LARGEST_SHORT_TILE, _SHORT_QUALITY = 48, 60  # pixels, and quality of WebP, on a short page
+SHORT_TILE, SHORT_QUALITY = 28, 30  # largest width in pixels, and quality of WebP, on a short page
 
 
 def class_rows(
@@ -36,8 +36,8 @@ def class_rows(
     tile, count = tile_size(train, synthetic), PER_CLASS
     how: dict[str, int] = {}
     if is_short:
-        tile, count = min(tile, _LARGEST_SHORT_TILE), FEW_PER_CLASS
-        how = {"largest_lossless": 0, "quality": _SHORT_QUALITY}
+        tile, count = min(tile, SHORT_TILE), FEW_PER_CLASS
+        how = {"largest_lossless": 0, "quality": SHORT_QUALITY}
 
     def strip(data: LabelledSet, label: int) -> dict[str, Any]:
         indices = first_of(data, label, count)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -107,7 +108,7 @@ def write_report(path: Path, data: ReportData, *, is_short: bool = False) -> Non
     text = jinja.get_template("report.html").render(
         results=results,
         is_short=is_short,
-        extremes=extreme_classes(results, data.train, data.synthetic, arm=compared[1]),
+        extremes=extreme_classes(results, data.train, data.synthetic, arm=compared[1], is_short=is_short),
         steps=next_steps(results),
         nothing=NOTHING,
         checks=checks(results, settings=data.settings, sets=data.sets),
@@ -135,6 +136,9 @@ def write_report(path: Path, data: ReportData, *, is_short: bool = False) -> Non
         script=Markup(script),  # noqa: S704 - our own
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
+    if is_short:  # it is read by people alone: figures keep what sorting a table needs
+        text = re.sub(r' data-arm="[^"]*" data-field="[^"]*"', "", text)
+        text = re.sub(r'( data-value="-?\d+\.\d{4})\d+', r"\1", text)
     write_text(path, text)
 
 
@@ -166,6 +170,7 @@ def environment() -> Environment:
         wording.percent_interval,
         wording.points_interval,
         wording.real_images,
+        wording.lead_and_rest,
         listed,
     ):
         jinja.filters[wording_filter.__name__] = wording_filter

@@ -26,6 +26,17 @@ def points(difference: float) -> str:
     return f"{rounded:+.1f}" if rounded else "0.0"
 
 
+def lead_and_rest(text: str) -> tuple[str, str]:
+    """The first sentence, which a page says in large letters, and the others.
+
+    Example:
+        >>> lead_and_rest("mixed gains 2.4 points. It also beats real+val."), lead_and_rest("One. ")
+        (('mixed gains 2.4 points.', 'It also beats real+val.'), ('One.', ''))
+    """
+    lead, end, rest = text.strip().partition(". ")
+    return lead + end.strip(), rest
+
+
 def percent_interval(interval: Mapping[str, float]) -> str:
     """Format mean and 95% interval of a share in percent.
 
