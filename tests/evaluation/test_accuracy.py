@@ -379,7 +379,25 @@ def test_longer_training_is_no_gain_over_equal_classes():
     """Neither against the arm with equal classes nor, with ``real-long``, against ``real``."""
     results = [_result("real", 0.6), _result("real+class-balanced", 0.9), _result("bridged", 0.95, steps=20)]
     assert "minus_class_balanced" not in summarise(results)["bridged"]
-    assert "equally often" not in _verdict(*results)["sentence"]
+    sentence = _verdict(*results)["sentence"]
+    assert "real+class-balanced made another number of steps, so it was not compared." in sentence
+
+
+@pytest.mark.parametrize(
+    ("with_val", "balanced", "words"),
+    [
+        (0.7, 0.7, ["mixed also gains", "mixed also gains"]),
+        (0.95, 0.95, ["But mixed is worse than", "Mixed is worse than"]),
+        (0.95, 0.7, ["But mixed is worse than", "Mixed gains"]),
+        (0.7, 0.95, ["mixed also gains", "But mixed is worse than"]),
+    ],
+)
+def test_but_stands_once_and_also_only_after_gains(with_val, balanced, words):
+    arms = {"real": 0.6, "real+val": with_val, "real+class-balanced": balanced, "mixed": 0.85}
+    sentence = _verdict(*(_result(name, share) for name, share in arms.items()))["sentence"]
+    places = [sentence.lower().index(words[0].lower())]
+    places.append(sentence.lower().index(words[1].lower(), places[0] + len(words[0])))
+    assert sentence.count("But ") == sum(each.startswith("But") for each in words)
 
 
 @pytest.mark.parametrize(

@@ -171,11 +171,11 @@ def test_the_long_control_has_the_updates_of_both_phases():
         ({"data": "real", "real_share": 0.5}, "real_share needs mixed data, got data 'real'"),
         (
             {"data": "mixed", "class_balanced": True, "real_share": 0.5, "refresh_every": 1},
-            "class_balanced decides which images a batch has, and so does real_share, refresh_every",
+            "class_balanced decides which images a batch has; leave it out, or real_share, refresh_every",
         ),
         (
             {"data": "synthetic", "class_balanced": True, "order": "descending-strength"},
-            "and so does order: leave one of them out",
+            "leave it out, or order",
         ),
         (
             {"data": "real", "layers": "linear-probe", "batch_norm": "frozen"},

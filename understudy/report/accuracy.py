@@ -10,6 +10,7 @@ from markupsafe import Markup
 from understudy.evaluation.accuracy import CLASS_BALANCED, measured_by
 from understudy.evaluation.choice import chosen_by
 from understudy.evaluation.class_sizes import MEASURES
+from understudy.functional.intervals import standard_error
 from understudy.report.at_once import holds_at_once
 from understudy.report.balance import baseline, measure_of
 from understudy.report.figures import (
@@ -21,7 +22,7 @@ from understudy.report.figures import (
     rows_figure,
     to_svg,
 )
-from understudy.report.wording import percent
+from understudy.report.wording import lead_and_rest, percent
 
 
 def accuracy_panel(results: Mapping[str, Any], arm_summaries: Mapping[str, str]) -> dict[str, Any]:
@@ -32,18 +33,20 @@ def accuracy_panel(results: Mapping[str, Any], arm_summaries: Mapping[str, str])
         arm_summaries: per arm, one line that says what it trains on.
 
     Returns:
-        ``answer``, ``arm_summaries``, ``measure`` (a key of an arm) and ``measure_words``, ``chosen_by`` (the
-        field with the figure on validation images), ``baseline`` (what always answering the largest class
-        reaches, if classes differ in size), ``bars`` and ``differences`` (SVG; ``differences`` empty with one
-        arm), ``at_once`` (which differences hold for all rows at once), ``longer`` (whether some arm is
-        compared with ``real-long``), ``worth_of_val`` (see :func:`worth_of_val`), ``equal_steps`` (whether
-        all arms train for as many steps).
+        ``answer``, ``headline`` (see :func:`headline`), ``arm_summaries``, ``measure`` (a key of an arm) and
+        ``measure_words``, ``chosen_by`` (the field with the figure on validation images), ``baseline`` (what
+        always answering the largest class reaches, if classes differ in size), ``bars`` and ``differences``
+        (SVG; ``differences`` empty with one arm), ``at_once`` (which differences hold for all rows at once),
+        ``longer`` (whether some arm is compared with ``real-long``), ``worth_of_val`` and
+        ``worth_of_balance`` (see :func:`worth_of`), ``equal_steps`` (whether all arms train for as many
+        steps).
     """
     arms, measure = results["arms"], measure_of(results)
     measured = {name: measured_by(arm, measure) for name, arm in arms.items()}
     words = MEASURES[measure]
     return {
         "answer": answer(results),
+        "headline": headline(results),
         "arm_summaries": arm_summaries,
         "measure": measure,
         "measure_words": words,
@@ -53,7 +56,8 @@ def accuracy_panel(results: Mapping[str, Any], arm_summaries: Mapping[str, str])
         "differences": Markup(difference_intervals(measured, words)) if len(arms) > 1 else Markup(""),  # noqa: S704 - as above
         "at_once": holds_at_once(results, "minus_real"),
         "longer": any("minus_real_long" in arm for arm in arms.values()),
-        "worth_of_val": worth_of_val(results),
+        "worth_of_val": worth_of(results, "real+val"),
+        "worth_of_balance": worth_of(results, CLASS_BALANCED),
         "equal_steps": len({arm.get("steps") for arm in arms.values()}) == 1,
     }
 
@@ -70,19 +74,33 @@ def answer(results: Mapping[str, Any]) -> str:
     return "No clear gain from synthetic data"
 
 
+def headline(results: Mapping[str, Any]) -> tuple[str, str]:
+    """The sentences of the verdict that stand at the top in large letters, and the others.
+
+    The first sentence is about ``real`` alone. It stands by itself unless it tells of a gain, and the verdict
+    of none.
+    """
+    verdict = results["verdict"]
+    is_half = not verdict["helps"] and verdict["best"] != "real" and _minus_train_alone(results)["low"] > 0
+    return (verdict["sentence"], "") if is_half else lead_and_rest(verdict["sentence"])
+
+
 def arm_to_take(results: Mapping[str, Any]) -> str:
     """The arm whose classifier to use: that of the verdict if it helps, else one of real images alone.
 
-    Classes are seen equally often if that is better on validation images, and these are learned from if such
-    an arm was trained.
+    Of these, it learns from the validation images if one does, and sees every class equally often if that is
+    surely better on validation images, by more than one standard error.
     """
     verdict, arms = results["verdict"], results["arms"]
     if verdict["helps"]:
         return str(verdict.get("against_val", verdict["best"]))
     on_val = chosen_by(arms, measure_of(results))
-    is_better = CLASS_BALANCED in arms and arms[CLASS_BALANCED][on_val] > arms["real"][on_val]
-    plain = CLASS_BALANCED if is_better else "real"
-    return f"{plain}+val" if f"{plain}+val" in arms else plain
+    names = ["real"]
+    if CLASS_BALANCED in arms:
+        real, balanced = arms["real"][on_val], arms[CLASS_BALANCED][on_val]
+        is_better = balanced - real > standard_error(real, results["data"]["val"])
+        names = [CLASS_BALANCED, "real"] if is_better else names
+    return next((f"{name}+val" for name in names if f"{name}+val" in arms), names[0])
 
 
 def why_real_alone(results: Mapping[str, Any]) -> str:
@@ -91,22 +109,27 @@ def why_real_alone(results: Mapping[str, Any]) -> str:
     best = verdict["best"]
     if verdict["helps"] or best == "real":
         return ""
-    rival = next((name for name, minus in _deciding(results).items() if minus["low"] <= 0), "real")
-    return f"the arm of the verdict, {best}, is not surely better than {rival}"
+    rivals = [name for name, minus in _deciding(results).items() if minus["low"] <= 0]
+    named = "real" if "real" in rivals or not rivals else " and ".join(rivals)
+    return f"the arm of the verdict, {best}, is not surely better than {named}"
 
 
-def worth_of_val(results: Mapping[str, Any]) -> str:
-    """Compare what validation images give as train images with what synthetic images give.
+def worth_of(results: Mapping[str, Any], rival: str) -> str:
+    """Compare what a further way to use real images gives with what synthetic images give.
+
+    Args:
+        results: content of ``results.json``.
+        rival: ``real+val`` or ``real+class-balanced``.
 
     Returns:
         ``as much as`` or ``more than``; empty if the arm of the verdict does not beat the real train images
-        alone, or also beats ``real+val``, or was not compared with it.
+        alone, or also beats the rival, or was not compared with it.
     """
     deciding = _deciding(results)
-    with_val = deciding.get("real+val")
-    if with_val is None or with_val["low"] > 0 or deciding["real"]["low"] <= 0:
+    difference = deciding.get(rival)
+    if difference is None or difference["low"] > 0 or deciding["real"]["low"] <= 0:
         return ""
-    return "more than" if with_val["high"] < 0 else "as much as"
+    return "more than" if difference["high"] < 0 else "as much as"
 
 
 def deciding_differences(results: Mapping[str, Any]) -> list[Mapping[str, float]]:

@@ -212,8 +212,9 @@ def _unused_val(results: Results, command: RunCommand) -> tuple[str, str] | None
 
 def _rare_classes(results: Results, command: RunCommand) -> tuple[str, str] | None:
     counts = (results["data"].get("per_class") or {}).get("train", [])
-    is_compared = CLASS_BALANCED in results["arms"]
-    if not results["verdict"]["helps"] or is_compared or size_ratio(counts) < _MUCH_LARGER:
+    arms, best = results["arms"], results["verdict"]["best"]
+    can_tell = CLASS_BALANCED not in arms and arms[best].get("steps") == arms["real"].get("steps")
+    if not results["verdict"]["helps"] or not can_tell or size_ratio(counts) < _MUCH_LARGER:
         return None
     says = (
         f"The largest class has {size_ratio(counts):.0f} times as many train images as the smallest. Some of "

@@ -176,9 +176,7 @@ class Phase(Section):
         }
         if self.class_balanced and any(others.values()):
             names = ", ".join(name for name, is_used in others.items() if is_used)
-            raise ValueError(
-                f"class_balanced decides which images a batch has, and so does {names}: leave one of them out"
-            )
+            raise ValueError(f"class_balanced decides which images a batch has; leave it out, or {names}")
         return self
 
     @model_validator(mode="after")
