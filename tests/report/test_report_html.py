@@ -30,6 +30,7 @@ from understudy.report.gallery import closest_pairs, tiles_uri
 from understudy.report.html import environment
 from understudy.report.mistakes import confused_pairs
 from understudy.report.training import convergence
+from understudy.report.wording import lead_and_rest
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -233,6 +234,41 @@ def test_page_says_what_validation_images_are_worth_beside_synthetic_ones(
     text = " ".join(dataclasses.replace(sample, results=results).write(tmp_path / "report.html").split())
     assert said in text
     assert ("No gain over all the real images was found" in text) == said.startswith("is worth")
+
+
+@pytest.mark.usefixtures("without_figures")
+@pytest.mark.parametrize(
+    ("to_balanced", "to_val", "said"),
+    [
+        (NONE, None, "No gain over every use of the real images was found"),
+        (LOSS, None, "(<code>real+class-balanced</code>) is worth more than the synthetic images"),
+        (NONE, NONE, "No gain over all the real images was found"),
+        (NONE, NONE, "(<code>real+class-balanced</code>) is worth as much as the synthetic images"),
+    ],
+)
+def test_page_says_what_equal_classes_are_worth_beside_synthetic_images(
+    unhelpful: Sample,
+    to_balanced: dict[str, float],
+    to_val: dict[str, float] | None,
+    said: str,
+    tmp_path: Path,
+) -> None:
+    """A gain over ``real`` alone does not stand in large letters by itself."""
+    differences = {"minus_real": GAIN, "minus_class_balanced": to_balanced}
+    differences |= {} if to_val is None else {"minus_real_val": to_val}
+    arms = {name: unhelpful.results["arms"][name] for name in ("real", "bridged")}
+    arms["bridged"] = arms["bridged"] | differences
+    arms["real+class-balanced"] = arms["real"]
+    sentence = "bridged gains 3.0 points. Against its rival, it shows no difference."
+    verdict = unhelpful.results["verdict"] | {"best": "bridged", "sentence": sentence}
+    results = unhelpful.results | {"arms": arms, "verdict": verdict}
+    text = " ".join(dataclasses.replace(unhelpful, results=results).write(tmp_path / "report.html").split())
+    assert said in text
+    assert f"<h1>{sentence}</h1>" in text
+    helps = results | {"verdict": verdict | {"helps": True}}
+    text = " ".join(dataclasses.replace(unhelpful, results=helps).write(tmp_path / "report.html").split())
+    lead, rest = lead_and_rest(sentence)
+    assert f'<h1>{lead}</h1> <p class="rest">{rest}</p>' in text
 
 
 @pytest.mark.usefixtures("without_figures")
