@@ -209,8 +209,9 @@ def claims(rows: Sequence[Mapping[str, Any]]) -> list[Claim]:
             (row["round"], row["images"], row["cores"]): row for row in indexed if row["classes"] == classes
         }
         rounds = sorted({number for number, _, _ in of})
-        peak = max(of[number, _LARGE, 2]["peak_mb"] for number in rounds)
-        made.append(_at_most(f"{where}: memory in MB", peak, 2000))
+        for cores in (1, 2):
+            peak = max(of[number, _LARGE, cores]["peak_mb"] for number in rounds)
+            made.append(_at_most(f"{where}, cores used: {cores}: memory in MB", peak, 2000))
         times = [of[n, _LARGE, 2]["ms_per_image"] / of[n, _SMALL, 2]["ms_per_image"] for n in rounds]
         made.append(
             repeated(
