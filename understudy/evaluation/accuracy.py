@@ -193,7 +193,8 @@ def verdict(
         name, partners = _CHOSEN, {_CHOSEN: with_val.get(best, _CHOSEN)}
         figures[name] = judged
     helps, sentence = judge(figures, name, terms=terms, with_val=partners, measure=measure)
-    sentence += _too_small(_deciding(figures, name, measure=measure, with_val=partners), num_test)
+    pair = (measured_by(figures[arm], measure) for arm in (name, partners.get(name, name)))
+    sentence += _too_small(list(deciding_differences(*pair).values()), num_test)
     if _WITH_VAL in arms:
         answer["against_val"] = with_val.get(best, best)
     elif choice.num_val < FEW_VAL:
@@ -233,12 +234,15 @@ def judge(
     against = measured_by(arms[_LONG if equal_steps else _BASELINE], measure)["mean"]
     figures = f"{found['mean']:.1%} against {against:.1%} {terms}."
     alone = f"the real images alone{f' for as many steps ({_LONG})' if equal_steps else ''}"
-    deciding = _deciding(arms, best, measure=measure, with_val=with_val)
+    partner = with_val.get(best, best)
+    deciding = deciding_differences(found, measured_by(arms[partner], measure))
+    to_real = deciding.pop(_BASELINE)
     if not equal_steps:
         figures += _other_lengths(arms[best]["steps"], arms[_BASELINE]["steps"])
-    helps = deciding[0]["low"] > 0
-    sentences = [f"{_claim(best, alone, deciding[0], runs)}: {figures}"]
-    for name, rival, difference in _beyond(arms, best, measure=measure, with_val=with_val):
+    helps = to_real["low"] > 0
+    sentences = [f"{_claim(best, alone, to_real, runs)}: {figures}"]
+    for rival, difference in deciding.items():
+        name = partner if rival == _WITH_VAL else best
         words = f"{_FURTHER[rival]} ({rival}, {measured_by(arms[rival], measure)['mean']:.1%})"
         sentences.append(_claim_beyond(name, words, difference, runs=runs, gains=helps))
         helps = helps and difference["low"] > 0
@@ -247,26 +251,26 @@ def judge(
     return helps, " ".join(sentences)
 
 
-def _deciding(
-    arms: Mapping[str, Mapping[str, Any]], best: str, *, measure: str, with_val: Mapping[str, str]
-) -> list[Mapping[str, float]]:
-    """The differences that decide whether an arm helps, that to the real train images alone first."""
-    found = measured_by(arms[best], measure)
-    alone = found["minus_real_long" if "minus_real_long" in found else "minus_real"]
-    return [alone, *(each for *_, each in _beyond(arms, best, measure=measure, with_val=with_val))]
+def deciding_differences(
+    found: Mapping[str, Any], of_partner: Mapping[str, Any]
+) -> dict[str, Mapping[str, float]]:
+    """The differences that decide whether an arm helps, by rival of real images alone.
 
+    Args:
+        found: figures of the arm in one measure, from :func:`measured_by`.
+        of_partner: those of the arm that is compared with ``real+val``: the same one, or its form with
+            validation images.
 
-def _beyond(
-    arms: Mapping[str, Mapping[str, Any]], best: str, *, measure: str, with_val: Mapping[str, str]
-) -> list[tuple[str, str, Mapping[str, float]]]:
-    """The arm that is compared, its rival, and the difference, for each further rival of real images."""
-    partner = with_val.get(best, best)
-    pairs = (partner, _WITH_VAL, "minus_real_val"), (best, CLASS_BALANCED, "minus_class_balanced")
-    return [
-        (name, rival, measured_by(arms[name], measure)[field])
-        for name, rival, field in pairs
-        if field in measured_by(arms[name], measure)
-    ]
+    Returns:
+        First ``real``, against which the arm is compared with as many steps if that is known; then
+        ``real+val`` and ``real+class-balanced``, if the arm was compared with them.
+    """
+    further = {
+        _WITH_VAL: of_partner.get("minus_real_val"),
+        CLASS_BALANCED: found.get("minus_class_balanced"),
+    }
+    known = {rival: difference for rival, difference in further.items() if difference is not None}
+    return {_BASELINE: found.get("minus_real_long", found["minus_real"]), **known}
 
 
 def images_to_tell_two_points(differences: Sequence[Mapping[str, float]], num_test: int) -> int | None:

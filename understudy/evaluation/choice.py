@@ -44,6 +44,18 @@ def chosen_by(arms: Mapping[str, Mapping[str, Any]], measure: str) -> str:
     return field if all(field in arm for arm in arms.values() if "val_accuracy" in arm) else "val_accuracy"
 
 
+def error_on_val(arm: Mapping[str, Any], field: str, *, num_val: int) -> float:
+    """Standard error of the figure of an arm on validation images.
+
+    Args:
+        arm: a value of the result of :func:`understudy.evaluation.accuracy.summarise`.
+        field: the result of :func:`chosen_by`.
+        num_val: number of validation images, at least 1.
+    """
+    # Older records have none for balanced accuracy; their verdict stays.
+    return float(arm.get(f"{field}_standard_error", standard_error(round(float(arm[field]), 9), num_val)))
+
+
 @final
 class Chosen(NamedTuple):
     """The arm that a verdict is about, and why.
@@ -87,8 +99,7 @@ def choose(arms: Mapping[str, Mapping[str, Any]], choice: Choice) -> Chosen:
     second = max(refittable, key=on_val)
     if on_val(second) == on_val(first):
         return Chosen(second, "best", second)
-    # Older records have none for balanced accuracy; their verdict stays.
-    error = arms[first].get(f"{field}_standard_error", standard_error(on_val(first), choice.num_val))
+    error = error_on_val(arms[first], field, num_val=choice.num_val)
     if on_val(second) >= on_val(first) - error:
         return Chosen(second, "within", first)
     return Chosen(first, "beyond", first)

@@ -7,10 +7,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from understudy.evaluation.accuracy import CLASS_BALANCED, measured_by
-from understudy.evaluation.choice import chosen_by
+from understudy.evaluation.accuracy import CLASS_BALANCED, deciding_differences, measured_by
+from understudy.evaluation.choice import chosen_by, error_on_val
 from understudy.evaluation.class_sizes import MEASURES
-from understudy.functional.intervals import standard_error
 from understudy.report.at_once import holds_at_once
 from understudy.report.balance import baseline, measure_of
 from understudy.report.figures import (
@@ -69,7 +68,7 @@ def answer(results: Mapping[str, Any]) -> str:
         return "Synthetic data helps here"
     if best == "real" and len(results["arms"]) == 1:
         return "Synthetic data was not compared"
-    if best == "real" or _minus_train_alone(results)["high"] < 0:
+    if best == "real" or deciding(results)["real"]["high"] < 0:
         return "Synthetic data does not help here"
     return "No clear gain from synthetic data"
 
@@ -81,7 +80,7 @@ def headline(results: Mapping[str, Any]) -> tuple[str, str]:
     of none.
     """
     verdict = results["verdict"]
-    is_half = not verdict["helps"] and verdict["best"] != "real" and _minus_train_alone(results)["low"] > 0
+    is_half = not verdict["helps"] and verdict["best"] != "real" and deciding(results)["real"]["low"] > 0
     return (verdict["sentence"], "") if is_half else lead_and_rest(verdict["sentence"])
 
 
@@ -97,8 +96,9 @@ def arm_to_take(results: Mapping[str, Any]) -> str:
     on_val = chosen_by(arms, measure_of(results))
     names = ["real"]
     if CLASS_BALANCED in arms:
-        real, balanced = arms["real"][on_val], arms[CLASS_BALANCED][on_val]
-        is_better = balanced - real > standard_error(real, results["data"]["val"])
+        balanced = arms[CLASS_BALANCED]
+        error = error_on_val(balanced, on_val, num_val=results["data"]["val"])
+        is_better = balanced[on_val] - arms["real"][on_val] > error
         names = [CLASS_BALANCED, "real"] if is_better else names
     return next((f"{name}+val" for name in names if f"{name}+val" in arms), names[0])
 
@@ -109,7 +109,7 @@ def why_real_alone(results: Mapping[str, Any]) -> str:
     best = verdict["best"]
     if verdict["helps"] or best == "real":
         return ""
-    rivals = [name for name, minus in _deciding(results).items() if minus["low"] <= 0]
+    rivals = [name for name, minus in deciding(results).items() if minus["low"] <= 0]
     named = "real" if "real" in rivals or not rivals else " and ".join(rivals)
     return f"the arm of the verdict, {best}, is not surely better than {named}"
 
@@ -125,41 +125,27 @@ def worth_of(results: Mapping[str, Any], rival: str) -> str:
         ``as much as`` or ``more than``; empty if the arm of the verdict does not beat the real train images
         alone, or also beats the rival, or was not compared with it.
     """
-    deciding = _deciding(results)
-    difference = deciding.get(rival)
-    if difference is None or difference["low"] > 0 or deciding["real"]["low"] <= 0:
+    differences = deciding(results)
+    difference = differences.get(rival)
+    if difference is None or difference["low"] > 0 or differences["real"]["low"] <= 0:
         return ""
     return "more than" if difference["high"] < 0 else "as much as"
 
 
-def deciding_differences(results: Mapping[str, Any]) -> list[Mapping[str, float]]:
-    """The differences that decide the verdict, that to the real train images alone first.
+def deciding(results: Mapping[str, Any]) -> dict[str, Mapping[str, float]]:
+    """The differences that decide the verdict of a run, by rival of real images alone.
 
     Args:
         results: content of ``results.json``.
+
+    Returns:
+        As :func:`understudy.evaluation.accuracy.deciding_differences`.
     """
-    return list(_deciding(results).values())
-
-
-def _deciding(results: Mapping[str, Any]) -> dict[str, Mapping[str, float]]:
-    """By rival of real images alone, the difference that decides the verdict."""
     verdict, chosen = results["verdict"], _chosen(results)
     arm = verdict.get("against_val", verdict["best"])  # earlier versions did not name it
     is_other = arm != verdict["best"]
-    compared = measured_by(results["arms"][arm], measure_of(results)) if is_other else chosen
-    further = {
-        "real+val": compared.get("minus_real_val"),
-        CLASS_BALANCED: chosen.get("minus_class_balanced"),
-    }
-    found = {rival: difference for rival, difference in further.items() if difference is not None}
-    return {"real": _minus_train_alone(results), **found}
-
-
-def _minus_train_alone(results: Mapping[str, Any]) -> Mapping[str, float]:
-    """What the arm of the verdict gains over real train images alone, with as many steps if that is known."""
-    best = _chosen(results)
-    difference: Mapping[str, float] = best.get("minus_real_long", best["minus_real"])
-    return difference
+    partner = measured_by(results["arms"][arm], measure_of(results)) if is_other else chosen
+    return deciding_differences(chosen, partner)
 
 
 def _chosen(results: Mapping[str, Any]) -> Mapping[str, Any]:

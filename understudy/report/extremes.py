@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from understudy.data.labelled_set import LabelledSet
-from understudy.report.gallery import SHORT_QUALITY, SHORT_TILE, first_of, tile_size, tiles_uri
+from understudy.report.gallery import SHORT_QUALITY, SHORT_TILE, strip, tile_size
 
 _EITHER = 2  # classes that gained most, and as many that lost most
 _TILES = 4  # images of a class and kind
@@ -43,6 +43,7 @@ def extreme_classes(
     shown = ordered if len(ordered) <= 2 * _EITHER else [*ordered[:_EITHER], *ordered[-_EITHER:]]
     largest, quality = (SHORT_TILE, SHORT_QUALITY) if is_short else (_LARGEST_TILE, _QUALITY)
     tile = min(largest, tile_size(train, synthetic))
+    how = {"largest_lossless": 0, "quality": quality}  # the gallery further down has them lossless
     counts = results["data"].get("per_class", {}).get("test")
     return {
         "arm": arm,
@@ -53,19 +54,12 @@ def extreme_classes(
                 "name": train.class_names[label],
                 "change": changes[label],
                 "test": counts[label] if counts else None,
-                "real": _strip(train, label, tile, quality),
-                "synthetic": _strip(synthetic, label, tile, quality),
+                "real": strip(train, label, _TILES, tile, **how),
+                "synthetic": strip(synthetic, label, _TILES, tile, **how),
             }
             for label in shown
         ],
     }
-
-
-def _strip(data: LabelledSet, label: int, tile: int, quality: int) -> dict[str, Any]:
-    """The first images of a class; as WebP, since the gallery further down has them lossless."""
-    indices = first_of(data, label, _TILES)
-    uri = tiles_uri(data, indices, tile, largest_lossless=0, quality=quality) if indices else ""
-    return {"count": len(indices), "uri": uri}
 
 
 def _changes(arms: Mapping[str, Any], arm: str) -> dict[int, float]:

@@ -39,15 +39,20 @@ def class_rows(
         tile, count = min(tile, SHORT_TILE), FEW_PER_CLASS
         how = {"largest_lossless": 0, "quality": SHORT_QUALITY}
 
-    def strip(data: LabelledSet, label: int) -> dict[str, Any]:
-        indices = first_of(data, label, count)
-        uri = tiles_uri(data, indices, tile, **how) if indices else ""
-        return {"count": len(indices), "uri": uri}
-
     return [
-        {"name": name, "real": strip(train, label), "synthetic": strip(synthetic, label)}
+        {
+            "name": name,
+            "real": strip(train, label, count, tile, **how),
+            "synthetic": strip(synthetic, label, count, tile, **how),
+        }
         for label, name in enumerate(train.class_names[:max_classes])
     ]
+
+
+def strip(data: LabelledSet, label: int, count: int, tile: int, **how: int) -> dict[str, Any]:
+    """The first images of a class side by side: ``count`` and ``uri``; ``how`` as for :func:`tiles_uri`."""
+    indices = first_of(data, label, count)
+    return {"count": len(indices), "uri": tiles_uri(data, indices, tile, **how) if indices else ""}
 
 
 def closest_pairs(

@@ -20,7 +20,7 @@ from understudy.evaluation.accuracy import (
     measured_by,
 )
 from understudy.evaluation.class_sizes import MEASURES, size_ratio
-from understudy.report.accuracy import arm_to_take, deciding_differences, why_real_alone
+from understudy.report.accuracy import arm_to_take, deciding, why_real_alone
 from understudy.report.balance import measure_of
 from understudy.report.checks import FEWEST_SEEDS, most_by_chance
 from understudy.report.run_command import ANY_DATA, ANY_FOLDER, RunCommand
@@ -174,7 +174,7 @@ def _small_test(results: Results, command: RunCommand) -> tuple[str, str] | None
     num_test = results["data"]["test"]
     if results["verdict"]["best"] == "real" or not _knows_images(results):
         return None
-    wanted = images_to_tell_two_points(deciding_differences(results), num_test)
+    wanted = images_to_tell_two_points(list(deciding(results).values()), num_test)
     if wanted is None:
         return None
     says = (
