@@ -42,7 +42,7 @@ def make(name: str, lines: list[str]) -> None:
         )
     run = Run(RunFolder.find(RUNS / name), "cpu", Silent())
     data = report_data(run, finished_results(run.folder))
-    write_report(DOCS / "gallery" / f"{name}.html", data, is_short=True)
+    write_report(DOCS / "gallery" / f"{name}.html", data, form="short")
 
 
 if __name__ == "__main__":

@@ -382,10 +382,11 @@ def preview(
 @app.command()
 @takes_options
 def export(folder: RunPath, asked: typed.Export, override: typed.Licences = None) -> None:
-    """Export images, a classifier, predictions or the adapter of a run.
+    """Export images, a classifier, predictions, the adapter or the report of a run.
 
-    The export is in the format of other tools and comes with a card. It goes to a folder, or to a repository
-    on the Hugging Face hub, which is private unless you give --public.
+    The export is in the format of other tools and comes with a card; the report becomes a page without real
+    images. It goes to a folder, or to a repository on the Hugging Face hub, which is private unless you give
+    --public.
     """
     from understudy.commands import chosen, printing
     from understudy.commands.export_place import export_as_asked

@@ -278,7 +278,7 @@ def test_parts_that_are_missing(finished, tmp_path):
     with pytest.raises(InputError, match=r"adapter must hold the adapter of the run, but it was deleted"):
         export_part(copy, tmp_path / "more", what="adapter")
     (out / "results.json").unlink()
-    for what in ("classifier", "predictions", "adapter"):
+    for what in ("classifier", "predictions", "adapter", "report"):
         with pytest.raises(InputError, match=r"run is not finished: go on with 'understudy run"):
             export_part(copy, tmp_path / "more", what=what)
     assert not (tmp_path / "more").exists()
@@ -317,6 +317,25 @@ def test_mini_is_under_the_licence_of_its_card():
         None,
         "apache-2.0",
     ]
+
+
+def test_a_report_for_others_names_no_file_of_this_machine(finished, tmp_path):
+    assert export_part(finished, tmp_path / "to", what="report") == "the report without real images"
+    page = (tmp_path / "to" / "report.html").read_text(encoding="utf-8")
+    source = finished.settings.data.source
+    train = LabelledSet.load(finished.path / "data" / "train.parquet")
+    assert str(tmp_path.parent) not in page and source not in page
+    assert not [path for path in train.provenance("source_path") if path in page]
+    assert "This page shows no real image" in page and "synthetic images of class" in page
+
+
+def test_a_report_for_others_shows_no_image_that_was_not_searched_for_copies(finished, tmp_path):
+    out = shutil.copytree(finished.path, tmp_path / "run")
+    settings = out / "settings.yaml"
+    settings.write_text(settings.read_text().replace("firewall: flag", "firewall: 'off'"))
+    said = export_part(RunFolder.find(out), tmp_path / "to", what="report")
+    assert said == "the report without any image"
+    assert "data:image/png" not in (tmp_path / "to" / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("form", ["folder", "webdataset", "huggingface"])

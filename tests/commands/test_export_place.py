@@ -150,6 +150,7 @@ REFUSED = {
     "--to hub:pets": "a place on the hub must be hub:ORG/NAME",
     "--to hub:me/pets/more --dry-run": "a place on the hub must be hub:ORG/NAME",
     "--to hub:": "a place on the hub must be hub:ORG/NAME",
+    "--to hub:me/pets --what report": "the hub has no place for a report: give a folder to --to",
     "--to hub:me/pets --what predictions": "predictions name your real images and tell their labels, so they",
     "--to hub:me/pets --what predictions --dry-run": "predictions name your real images and tell their",
     "--to hub:me/pets --form onnx": "--form of the dataset must be folder, fiftyone,",

@@ -529,6 +529,10 @@ def test_a_damaged_index_is_refused(text, message, volume_job, tmp_path):
         ),
         ("volume digits --times 2", "a study of volume sets draw.times, so it must not"),
         (
+            "volume digits --set draw.of_classes={1:2}",
+            "a study of volume sets draw.of_classes, so it must not",
+        ),
+        (
             "guidance digits --set draw.guidance_scale=5",
             "a study of guidance sets draw.guidance_scale, so it must not",
         ),

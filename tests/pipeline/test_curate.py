@@ -100,6 +100,9 @@ def test_a_class_that_cannot_be_filled_is_reported(pets, tiny_pipeline_folder, t
     assert set(results["arms"]) == {"real", "synthetic"}
 
 
+STOPPED = r"does not know such images: .* of 60 drawn images \(chance: 10%\).*look at .*samples.png"
+
+
 def of_noise(pipeline, *, per_class, **curate):
     """A run that draws digits with random weights."""
     return tiny_settings(
@@ -118,10 +121,11 @@ def test_a_generator_that_does_not_know_the_images_stops_the_run(tiny_pipeline_f
     """Random weights and handwritten digits: nothing more is drawn, and no arm is trained."""
     settings = partial(of_noise, tiny_pipeline_folder, per_class=6)
     out = tmp_path / "run"
-    with pytest.raises(InputError, match=r"does not know such images: .* of 60 drawn images \(chance: 10%\)"):
+    with pytest.raises(InputError, match=STOPPED):
         run(settings(max_refills=1), out)
     assert not (out / "stages" / "curate.json").exists()
     assert [path.name for path in (out / "synthetic" / "images").iterdir()] == ["round-00"]
+    assert (out / "synthetic" / "samples.png").is_file()
     told = Listener()
     accepting = tmp_path / "accepting"
     run(settings(threshold=0.0, max_refills=0), accepting, until="curate", observer=told)
@@ -151,9 +155,10 @@ def test_the_first_images_of_a_large_pipeline_are_judged_before_the_others_are_d
     monkeypatch.setattr("understudy.pipeline.draw.ENOUGH", 55)
     settings = of_noise(tiny_pipeline_folder, per_class=30, max_refills=0)
     out = tmp_path / "run"
-    with pytest.raises(InputError, match=r"does not know such images: .* of 60 drawn images \(chance: 10%\)"):
+    with pytest.raises(InputError, match=STOPPED):
         run(settings, out)
     assert not (out / "stages" / "draw.json").exists()
+    assert (out / "synthetic" / "samples.png").is_file()
     drawn = LabelledSet.load(next((out / "synthetic" / "images" / "round-00").glob("part-*.parquet")))
     assert drawn.counts.tolist() == [6] * 10
     going_on = with_section(settings, "curate", stop_at_chance=False)

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from tiny_job import tiny_settings, write_pets
+from tiny_job import SECTIONS, tiny_settings, write_pets
 
 from understudy.commands.validate import validate
 from understudy.data.labelled_set import LabelledSet
@@ -20,7 +20,8 @@ def settings(tmp_path_factory, tiny_pipeline_folder):
         (source / "dog" / f"{number}.png").unlink()
     off = {"fidelity": {"measure": False}, "adapt": {"method": "none"}, "curate": {"score": "none"}}
     compare = {"arms": ["real", "mixed"]}
-    return tiny_settings(source, tiny_pipeline_folder, compare=compare, **off)
+    draw = SECTIONS["draw"] | {"of_classes": {"dog": 11}}
+    return tiny_settings(source, tiny_pipeline_folder, compare=compare, draw=draw, **off)
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +47,10 @@ def test_the_verdict_is_by_balanced_accuracy(finished):
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "always “cat”" in page and f"too small for dog ({dogs})" in page
     assert json.loads((out / "results.json").read_text())["verdict"] == results["verdict"]
+
+
+def test_a_small_class_has_the_images_that_were_asked_for(finished):
+    assert finished[0]["data"]["per_class"]["synthetic"] == [SECTIONS["draw"]["per_class"], 11]
 
 
 def test_classes_without_synthetic_images_are_named(finished):

@@ -13,7 +13,8 @@ from sklearn.datasets import load_digits
 
 from understudy.data.labelled_set import LabelledSet
 from understudy.evaluation.gap import summarise_gap
-from understudy.report.html import ReportData, write_report
+from understudy.report.html import write_report
+from understudy.report.report_data import Form, ReportData
 from understudy.settings import Settings, build
 from understudy.training.records import ArmResult
 
@@ -39,7 +40,7 @@ class Sample:
     test: LabelledSet | None = None
     predictions: dict[str, np.ndarray] = field(default_factory=dict)
 
-    def write(self, path: Path, *, is_short: bool = False) -> str:
+    def write(self, path: Path, *, form: Form = "whole", shareable: LabelledSet | None = None) -> str:
         data = ReportData(
             results=self.results,
             settings=self.settings,
@@ -49,8 +50,9 @@ class Sample:
             arm_summaries={"real": "real images alone", "bridged": "first synthetic images, then real ones"},
             test=self.test,
             predictions=self.predictions,
+            shareable=shareable,
         )
-        write_report(path, data, is_short=is_short)
+        write_report(path, data, form=form)
         return path.read_text(encoding="utf-8")
 
 

@@ -34,8 +34,12 @@ def results_of(changes: list[float | None]) -> dict[str, Any]:
 
 
 def strip_of(changes: list[float | None]) -> dict[str, Any]:
-    sets = images("train", len(changes)), images("synthetic", len(changes))
-    return extreme_classes(results_of(changes), *sets, arm="mixed")
+    return extreme_classes(results_of(changes), **pictured(len(changes)), arm="mixed")
+
+
+def pictured(num_classes: int) -> dict[str, Any]:
+    real, synthetic = images("train", num_classes), images("synthetic", num_classes)
+    return {"pictured": {"real": real, "synthetic": synthetic}, "class_names": real.class_names}
 
 
 @given(st.lists(st.none() | st.floats(-0.5, 0.5), min_size=2, max_size=9))
@@ -53,8 +57,9 @@ def test_no_class_beside_the_strip_changed_more(changes: list[float | None]) -> 
     assert len(set(labels)) == len(labels)
     for label, one in zip(labels, found["classes"], strict=True):
         has_images = label < len(changes) - 1
-        assert one["real"]["count"] == one["synthetic"]["count"] == (2 if has_images else 0)
-        assert bool(one["real"]["uri"]) == has_images
+        assert set(one["strips"]) == {"real", "synthetic"}
+        for strip in one["strips"].values():
+            assert (strip["count"], bool(strip["uri"])) == ((2, True) if has_images else (0, False))
 
 
 @pytest.mark.parametrize(
@@ -71,22 +76,25 @@ def test_the_title_says_what_is_shown(changes: list[float | None], words: str) -
 
 
 def test_there_is_no_strip_without_another_arm() -> None:
-    sets = images("train", 2), images("synthetic", 2)
-    assert extreme_classes(results_of([0.1, 0.2]), *sets, arm="real") == {}
+    assert extreme_classes(results_of([0.1, 0.2]), **pictured(2), arm="real") == {}
 
 
 def test_images_are_the_first_of_their_class(sample: Sample) -> None:
-    found = extreme_classes(sample.results, sample.train, sample.synthetic, arm="bridged")
-    first = found["classes"][0]
-    data = base64.b64decode(first["real"]["uri"].partition(",")[2])
+    first = extremes_of(sample)["classes"][0]["strips"]["real"]
+    data = base64.b64decode(first["uri"].partition(",")[2])
     picture = Image.open(io.BytesIO(data))
-    assert (picture.format, picture.height, first["real"]["count"]) == ("WEBP", 32, 4)
+    assert (picture.format, picture.height, first["count"]) == ("WEBP", 32, 4)
+
+
+def extremes_of(sample: Sample) -> dict[str, Any]:
+    sets = {"real": sample.train, "synthetic": sample.synthetic}
+    return extreme_classes(sample.results, sets, class_names=sample.train.class_names, arm="bridged")
 
 
 @pytest.mark.usefixtures("without_figures")
 def test_the_page_opens_with_verdict_strip_and_steps(sample: Sample, tmp_path: Path) -> None:
     text = sample.write(tmp_path / "report.html")
-    found = extreme_classes(sample.results, sample.train, sample.synthetic, arm="bridged")
+    found = extremes_of(sample)
     opening = text[text.index("<h1>") : text.index('class="facts"')]
     assert opening.index("</h1>") < opening.index(found["title"]) < opening.index("What to do next")
     assert opening.count("<img") == 8

@@ -109,7 +109,7 @@ def runs_nothing_foreign(text: str) -> bool:
     digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
     return (
         attributes == {}
-        and code == environment().get_template("report.js").render(is_short=False)
+        and code == environment().get_template("report.js").render(has_browser=True)
         and set(kinds) <= {"application/json", "text/plain"}
         and f"script-src 'sha256-{digest}'" in text
         and not [name for _, own in parsed(text).tags for name in own if name.startswith("on")]
@@ -580,7 +580,7 @@ def test_closest_pairs_have_both_images(sample: Sample) -> None:
 def test_the_short_form_is_a_fraction_and_leads_nowhere_else(
     whole: Sample, page: str, tmp_path: Path
 ) -> None:
-    short = whole.write(tmp_path / "short.html", is_short=True)
+    short = whole.write(tmp_path / "short.html", form="short")
     tags = parsed(short).tags
     ids = {attributes["id"] for _, attributes in tags if "id" in attributes}
     sections = {attributes["id"] for tag, attributes in tags if tag == "section"}

@@ -172,12 +172,12 @@ def test_one_point_is_a_study(kind: str, tmp_path: Path) -> None:
 def test_repeats_show_how_much_runs_differ(tmp_path: Path) -> None:
     """The spread of every difference, on the page and in the terminal; and no command that adds points."""
     study = make_study("repeats", repeats=3, arms=("real", "synthetic", "mixed"))
-    for row in study["runs"]:
-        row["arms"]["mixed"]["minus_real_val"] = row["arms"]["mixed"]["minus_real"]
     (point,) = study["points"]
-    point["arms"]["mixed"]["minus_real_val"] = point["arms"]["mixed"]["minus_real"]
+    further = ("minus_real_val", "minus_class_balanced")
+    for mixed in [point["arms"]["mixed"], *(row["arms"]["mixed"] for row in study["runs"])]:
+        mixed |= dict.fromkeys(further, mixed["minus_real"])
     values = shown(write(study, tmp_path / "study.html"))
-    for field in ("minus_real", "minus_real_val"):
+    for field in ("minus_real", *further):
         spread = point["arms"]["mixed"][field]["spread"]
         for part in ("between", "within"):
             assert values["run", "mixed", f"{field}.spread.{part}"] == spread[part]
@@ -187,7 +187,7 @@ def test_repeats_show_how_much_runs_differ(tmp_path: Path) -> None:
         console.print(study_table(study))
     (row,) = (line for line in printed.get().splitlines() if " mixed" in line)
     assert f"{100 * spread['between']:.1f} ({100 * spread['within']:.1f})" in row
-    assert "to real+val" in printed.get()
+    assert "to real+val" in printed.get() and "to real+class-balanced" in printed.get()
     study["environment"] = study["environment"] | {"command": "understudy run digits --shots 5 --repeats 3"}
     assert commands(study) == ["understudy run digits --shots 5 --repeats 5"]
 

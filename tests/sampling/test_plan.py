@@ -115,6 +115,14 @@ def test_quotas(train):
     assert quotas(train, DrawSettings(per_class=3, times=9)).tolist() == [3, 3]
 
 
+def test_single_classes_have_numbers_of_their_own(train):
+    cat, dog = train.class_names
+    assert quotas(train, DrawSettings(per_class=3, of_classes={dog: 70})).tolist() == [3, 70]
+    assert quotas(train, DrawSettings(of_classes={cat: 1, dog: 7})).tolist() == [1, 7]
+    with pytest.raises(InputError, match="draw.of_classes must name classes, .*, got 'dgo'"):
+        quotas(train, DrawSettings(of_classes={"dgo": 7}))
+
+
 def test_parts_round_trip_and_are_not_rewritten(train, tmp_path):
     rows = plan(train, [3, 4])
     paths = write_parts(rows, tmp_path, part_size=3)

@@ -1,8 +1,9 @@
-"""Write images, a classifier, predictions or the adapter of a run for other tools, with a card."""
+"""Write images, a classifier, predictions, the adapter or the report of a run for others, with a card."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,17 +16,19 @@ from understudy.data.export import EXPORTS, new_folder
 from understudy.data.labelled_set import LabelledSet
 from understudy.pipeline.context import Run
 from understudy.pipeline.folder import RunFolder, finished_results
-from understudy.pipeline.report import run_card
-from understudy.pipeline.samples import shareable_samples
+from understudy.pipeline.report import report_data, run_card
+from understudy.pipeline.samples import shareable_images, shareable_samples
 from understudy.report.accuracy import arm_to_take, why_real_alone
 from understudy.report.card import ADAPTER_PICTURE, adapter_card
+from understudy.report.html import write_report
 
-What = Literal["dataset", "classifier", "predictions", "adapter"]
+What = Literal["dataset", "classifier", "predictions", "adapter", "report"]
 FORMS: dict[What, tuple[str, ...]] = {
     "dataset": ("folder", *(name for name in EXPORTS if name != "folder")),
     "classifier": ("timm", "onnx"),
     "predictions": ("cleanlab",),
     "adapter": ("diffusers",),
+    "report": ("html",),
 }
 """The forms of each part of a run; the first one is the default for a folder."""
 
@@ -39,13 +42,14 @@ def export_part(
     arm: str | None = None,
     hub: str | None = None,
 ) -> str:
-    """Write a part of a run, with its card, in the format of other tools; all of it or nothing.
+    """Write a part of a run for others, with a card or a page that explains it; all of it or nothing.
 
     Args:
         folder: of the run.
         to: new or empty folder.
         what: ``dataset`` (the curated synthetic images), ``classifier`` (of an arm), ``predictions`` (of an
-            arm, for the real test images) or ``adapter`` (for diffusers).
+            arm, for the real test images), ``adapter`` (for diffusers) or ``report`` (for those who must not
+            see the real images).
         form: one of ``FORMS[what]``; by default the first one, and ``huggingface`` for images on the hub.
         arm: the arm of the classifier or the predictions; by default that of
             :func:`understudy.report.accuracy.arm_to_take`.
@@ -80,6 +84,8 @@ def _write(folder: RunFolder, to: Path, *, what: What, form: str, arm: str | Non
     if what == "adapter":
         _export_adapter(folder, to, results, hub=hub)
         return "the adapter"
+    if what == "report":
+        return f"the report {_export_report(folder, to, results)}"
     name = arm_to_take(results) if arm is None else arm
     if name not in results["arms"]:
         raise InputError(f"--arm must be an arm of {folder.path}, {', '.join(results['arms'])}, got {name!r}")
@@ -135,3 +141,11 @@ def _export_adapter(folder: RunFolder, to: Path, results: Mapping[str, Any], *, 
         samples.save(to / ADAPTER_PICTURE)
         files.append(ADAPTER_PICTURE)
     write_text(to / "README.md", adapter_card(results, settings=folder.settings, files=files, hub=hub))
+
+
+def _export_report(folder: RunFolder, to: Path, results: Mapping[str, Any]) -> str:
+    """Write the page without real images; returns what it shows."""
+    images = shareable_images(folder)
+    data = replace(report_data(Run(folder, "cpu"), results), shareable=images)
+    write_report(to / "report.html", data, form="shareable")
+    return "without any image" if images is None else "without real images"

@@ -30,6 +30,7 @@ class ExportWhat(StrEnum):
     CLASSIFIER = "classifier"
     PREDICTIONS = "predictions"
     ADAPTER = "adapter"
+    REPORT = "report"
 
 
 class ExportForm(StrEnum):
@@ -43,6 +44,7 @@ class ExportForm(StrEnum):
     ONNX = "onnx"
     CLEANLAB = "cleanlab"
     DIFFUSERS = "diffusers"
+    HTML = "html"
 
 
 def _whole_number(text: str | int) -> int:
@@ -342,15 +344,16 @@ class Export:
     what: Annotated[
         ExportWhat,
         typer.Option(
-            help="the curated synthetic images, a classifier, its predictions for the real test images, or "
-            "the adapter for diffusers"
+            help="the curated synthetic images, a classifier, its predictions for the real test images, "
+            "the adapter for diffusers, or the report without real images"
         ),
     ] = ExportWhat.DATASET
     form: Annotated[
         ExportForm | None,
         typer.Option(
             help="of a dataset: folder (default), webdataset, huggingface (default on the hub), fiftyone; of "
-            "a classifier: timm (default), onnx; of predictions: cleanlab; of an adapter: diffusers",
+            "a classifier: timm (default), onnx; of predictions: cleanlab; of an adapter: diffusers; of a "
+            "report: html",
             show_choices=False,
             metavar="FORM",
         ),

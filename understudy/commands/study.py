@@ -196,7 +196,8 @@ def _check_free_settings(study: StudyFolder) -> None:
     for name in [*kind.sets, *(["data.subset"] if varies_images else [])]:
         section, _, key = name.partition(".")
         values = getattr(study.base, section)
-        is_set = type(values).model_fields[key].default is None and getattr(values, key) is not None
+        default = type(values).model_fields[key].default
+        is_set = default in (None, {}) and getattr(values, key) != default
         if name in given or is_set:
             raise InputError(
                 f"a study of {study.kind} sets {name}, so it must not be given: leave it out; --points gives "

@@ -24,7 +24,7 @@ from understudy.core.config import Section, read_yaml
 from understudy.core.errors import InputError
 from understudy.core.files import readable, write_text
 from understudy.core.listing import listed
-from understudy.evaluation.accuracy import TO_REAL
+from understudy.evaluation.accuracy import RIVALS
 from understudy.pipeline.folder import RunFolder, finished_results
 from understudy.settings import (
     Settings,
@@ -115,7 +115,7 @@ def _figures(arm: Mapping[str, Any]) -> dict[str, Any]:
         return {end: measured[end] for end in ("mean", "low", "high")}
 
     def differences(measured: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: ends(measured[name]) for name in TO_REAL if name in measured}
+        return {name: ends(measured[name]) for name in RIVALS if name in measured}
 
     over_classes = {name: arm[name] for name in ("balanced_accuracy", "macro_f1") if name in arm}
     return {

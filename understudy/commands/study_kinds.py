@@ -177,7 +177,7 @@ _register(
     "number of synthetic images per class",
     unit="synthetic images per class",
     points=(50, 100, 200, 500, 1000),
-    sets=("draw.per_class", "draw.times", "draw.min_per_class"),
+    sets=("draw.per_class", "draw.times", "draw.min_per_class", "draw.of_classes"),
 )
 _register(
     "guidance",

@@ -221,6 +221,10 @@ def shared_sentences(shared: Sequence[Mapping[str, Any]], *, test: str = "test i
     words = {"train": "train images", "val": "validation images", "test": test}
     return tuple(
         f"{each['images']:,} of {each['of']:,} {words[each['split']]} have a changed copy among the "
-        f"{words[each['in']]}, such as " + "; ".join(f"{a} of {b}" for a, b in each["examples"])
+        f"{words[each['in']]}" + _such_as(each["examples"])
         for each in shared
     )
+
+
+def _such_as(examples: Sequence[Sequence[str]]) -> str:
+    return f", such as {'; '.join(f'{a} of {b}' for a, b in examples)}" if examples else ""

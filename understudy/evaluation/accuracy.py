@@ -29,15 +29,19 @@ _LONG = "real-long"
 _WITH_VAL = "real+val"
 CLASS_BALANCED = "real+class-balanced"
 """The arm of real images alone with every class equally often."""
-REAL_ALONE = (_BASELINE, _LONG, _WITH_VAL, CLASS_BALANCED)
-"""Arms that every verdict compares with, if they were trained."""
+RIVALS = {
+    "minus_real": _BASELINE,
+    "minus_real_long": _LONG,
+    "minus_real_val": _WITH_VAL,
+    "minus_class_balanced": CLASS_BALANCED,
+}
+"""By the difference of an arm to it, each arm of real images alone; every verdict compares with those that
+were trained."""
 _FURTHER = {
     _WITH_VAL: "real images with the validation images to learn from",
     CLASS_BALANCED: "real images with every class equally often",
 }
-TO_REAL = ("minus_real", "minus_real_long", "minus_real_val", "minus_class_balanced")
-"""Differences of an arm to arms of real images alone."""
-_DIFFERENCES = (*TO_REAL, "minus_plain")
+_DIFFERENCES = (*RIVALS, "minus_plain")
 _ON_VAL = ("val_accuracy", "val_balanced_accuracy", "val_balanced_accuracy_standard_error")
 _CHOSEN = "the chosen arm"  # what the arm of the verdict is called if it is not the same in all trainings
 FEW_VAL = 300  # the error of an accuracy of 90% is then 1.7 points; as train images they may be worth more
@@ -215,7 +219,7 @@ def judge(
     measure: str = "accuracy",
     runs: str = "",
 ) -> tuple[bool, str]:
-    """Compare an arm with the real images alone, in each of the arms :data:`REAL_ALONE` that were trained.
+    """Compare an arm with the real images alone, in each of the arms :data:`RIVALS` that were trained.
 
     Args:
         arms: figures of the arms, of one run or means over several.

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from understudy.evaluation.accuracy import TO_REAL, measured_by
+from understudy.evaluation.accuracy import RIVALS, measured_by
 from understudy.evaluation.class_sizes import MEASURES
 from understudy.functional.intervals import student_interval
 
@@ -258,7 +258,7 @@ def summarise_arm(measured: Sequence[Mapping[str, Any]], *, test_images: bool = 
 def _differences(measured: Sequence[Mapping[str, Any]], test_images: bool) -> dict[str, Any]:
     return {
         field: over_runs([run[field] for run in measured], lowest=-1.0, highest=1.0, test_images=test_images)
-        for field in TO_REAL
+        for field in RIVALS
         if all(field in run for run in measured)
     }
 

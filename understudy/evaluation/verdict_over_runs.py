@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from understudy.evaluation.accuracy import REAL_ALONE, TO_REAL, judge, measured_by
+from understudy.evaluation.accuracy import RIVALS, judge, measured_by
 from understudy.evaluation.choice import Choice, choose
 from understudy.evaluation.class_sizes import MEASURES
 from understudy.evaluation.repeats import summarise_arm
@@ -38,7 +38,7 @@ def verdict_over_runs(
     Returns:
         ``helps`` (whether the 95% intervals over runs of all differences to real images alone lie above 0;
         false for a single run), ``measure``, ``arms`` (the arm that is judged in each run), ``sentence``, and
-        the differences by the names in :data:`understudy.evaluation.accuracy.TO_REAL`, from
+        the differences by the names in :data:`understudy.evaluation.accuracy.RIVALS`, from
         :func:`understudy.evaluation.repeats.over_runs`.
     """
     chosen, measure = arms_of_other_runs(runs, choice), choice.measure
@@ -51,7 +51,7 @@ def verdict_over_runs(
     ]
     name = chosen[0] if len(set(chosen)) == 1 else "the chosen arm"
     partner = _partner(name, chosen, partners)
-    arms = {arm: [arm] * len(runs) for arm in REAL_ALONE} | {name: chosen, partner: partners}
+    arms = {arm: [arm] * len(runs) for arm in RIVALS.values()} | {name: chosen, partner: partners}
     pooled = _over_runs(runs, arms)
     helps, sentence = judge(
         pooled,
@@ -62,7 +62,7 @@ def verdict_over_runs(
         runs=_words(len(runs), images),
     )
     judged, beyond = measured_by(pooled[name], measure), measured_by(pooled[partner], measure)
-    differences = {field: judged[field] for field in TO_REAL if field in judged}
+    differences = {field: judged[field] for field in RIVALS if field in judged}
     if "minus_real_val" in beyond:
         differences["minus_real_val"] = beyond["minus_real_val"]
     return answer | {"helps": helps and len(runs) > 1, "sentence": sentence + _note(chosen), **differences}

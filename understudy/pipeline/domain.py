@@ -9,6 +9,7 @@ from understudy.curation.curate import Judgement
 from understudy.data.image_kind import ImageKind
 from understudy.evaluation.domain import measure_domain
 from understudy.pipeline.context import Run
+from understudy.pipeline.samples import picture_of
 from understudy.settings import Settings
 
 _FROM_SCRATCH = (
@@ -61,7 +62,8 @@ def check_domain(run: Run, judged: Judgement, is_last: bool, *, stage: str = "cu
     else:
         raise InputError(
             f"the generator {settings.generator.name!r} does not know such images: {told} and "
-            f"{of_real['agreement']['mean']:.0%} of the validation images, on average over classes: ",
+            f"{of_real['agreement']['mean']:.0%} of the validation images, on average over classes "
+            f"(look at {picture_of(run)}): ",
             f"{what_else(settings)}; to go on all the same: --set curate.stop_at_chance=false",
         )
 

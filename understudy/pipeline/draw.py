@@ -53,7 +53,9 @@ def _judge_first(run: Run, quota: np.ndarray) -> None:
     if has_begun or not is_checked(settings):
         return
     if is_large(settings.generator.name) and few.sum() < quota.sum():
-        judged = run.sets.curator.judge(run.sets.first(settings, few), settings.curate)
+        images = run.sets.first(settings, few)
+        write_samples(run, images)  # the error leads there
+        judged = run.sets.curator.judge(images, settings.curate)
         check_domain(run, judged, True, stage="draw")
 
 

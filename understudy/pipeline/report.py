@@ -12,7 +12,8 @@ from understudy.pipeline.context import Run
 from understudy.pipeline.folder import finished_results
 from understudy.pipeline.results import gather_results
 from understudy.report.card import dataset_card
-from understudy.report.html import ReportData, is_whole, write_report
+from understudy.report.html import is_whole, write_report
+from understudy.report.report_data import ReportData
 from understudy.training.arms import find_arm
 from understudy.training.records import ArmFolder, seeds_of
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
 from PIL import Image
 
@@ -21,14 +22,25 @@ def write_samples(run: Run, synthetic: LabelledSet) -> str:
     """Write the picture; returns the end of a sentence that names it, empty without synthetic images."""
     if not len(synthetic):
         return ""
-    path = run.path / "synthetic" / "samples.png"
+    path = picture_of(run)
     sheet = contact_sheet(synthetic, real=run.train, size=_size(synthetic))
     write_atomically(path, partial(sheet.save, format="PNG"))
     return f"; some of them below real ones: {path}"
 
 
+def picture_of(run: Run) -> Path:
+    """Where :func:`write_samples` writes."""
+    return run.path / "synthetic" / "samples.png"
+
+
 def shareable_samples(folder: RunFolder) -> Image.Image | None:
-    """A picture of kept images for those who must not see the real ones, so without copies of these.
+    """A picture of the :func:`shareable_images`, if there are any."""
+    new = shareable_images(folder)
+    return None if new is None else contact_sheet(new, size=_size(new))
+
+
+def shareable_images(folder: RunFolder) -> LabelledSet | None:
+    """Kept images for those who must not see the real ones, so without copies of these.
 
     Returns:
         None if copies were not searched for, if images were drawn from single real ones, which they resemble,
@@ -39,7 +51,7 @@ def shareable_samples(folder: RunFolder) -> Image.Image | None:
         return None
     kept = LabelledSet.load(path)
     new = kept.select([index for index, flag in enumerate(kept.provenance("flag")) if not flag])
-    return contact_sheet(new, size=_size(new)) if len(new) else None
+    return new if len(new) else None
 
 
 def _size(images: LabelledSet) -> int:

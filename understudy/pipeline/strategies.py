@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import numpy as np
 
@@ -135,9 +135,8 @@ def settings_of_arms(settings: Settings, train: LabelledSet) -> dict[str, Settin
 
 def as_many_as_real(settings: Settings) -> Settings:
     """Settings for plain synthetic images: as many as real ones, none rejected."""
-    plain = with_section(
-        settings, "draw", per_class=None, times=1.0, min_per_class=1, members=1, allocation="as-real"
-    )
+    per_real: dict[str, Any] = {"per_class": None, "times": 1.0, "min_per_class": 1, "of_classes": {}}
+    plain = with_section(settings, "draw", **per_real, members=1, allocation="as-real")
     # scale.stop_below forbids selections, which some of these sets use; none of the sets ever grows.
     plain = with_section(plain, "scale", stop_below=None)
     # Real images redrawn with little noise look like copies, but all of them are needed.

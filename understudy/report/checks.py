@@ -119,8 +119,9 @@ def _test_images(data: Mapping[str, Any], sets: Sequence[LabelledSet]) -> _Found
 def _left_out(skipped: Sequence[Sequence[str]]) -> _Found:
     if not skipped:
         return "ok", "Every file of the source was read."
-    which = listed([f"{file} ({reason})" for file, reason in skipped])
-    return "attention", f"{len(skipped):,} left out: {which}. All are listed at the end of the page."
+    which = listed([f"{file} ({reason})" if file else reason for file, reason in skipped])
+    more = " All are listed at the end of the page." if skipped[0][0] else ""
+    return "attention", f"{len(skipped):,} left out: {which}.{more}"
 
 
 def _not_used(left_out: Sequence[Sequence[Any]] | None) -> _Found:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from understudy.data.labelled_set import LabelledSet
-from understudy.report.gallery import SHORT_QUALITY, SHORT_TILE, strip, tile_size
+from understudy.report.gallery import SHORT_QUALITY, SHORT_TILE, strips, tile_size
 
 _EITHER = 2  # classes that gained most, and as many that lost most
 _TILES = 4  # images of a class and kind
@@ -15,9 +15,9 @@ _LARGEST_TILE, _QUALITY = 48, 85  # pixels, which are shown at about 40; and qua
 
 def extreme_classes(
     results: Mapping[str, Any],
-    train: LabelledSet,
-    synthetic: LabelledSet,
+    pictured: Mapping[str, LabelledSet],
     *,
+    class_names: Sequence[str],
     arm: str,
     is_short: bool = False,
 ) -> dict[str, Any]:
@@ -25,16 +25,16 @@ def extreme_classes(
 
     Args:
         results: content of ``results.json``.
-        train: real train images.
-        synthetic: synthetic images of the same classes.
+        pictured: sets of these classes whose images are shown, by kind, such as ``real`` and ``synthetic``.
+        class_names: by label.
         arm: the arm to compare with ``real``.
         is_short: whether images are as small as those of a short page.
 
     Returns:
         ``arm``, ``title``, ``others`` (classes with test images that are not shown) and ``classes``, from the
         largest gain to the largest loss: ``name``, ``change`` (recall of the arm minus that of ``real``),
-        ``test`` (test images, or None in runs of older versions), and ``real`` and ``synthetic``, each
-        ``count`` and ``uri``. Empty if ``arm`` is ``real``, or no class has test images.
+        ``test`` (test images, or None in runs of older versions), and ``strips``: by kind, ``count`` and
+        ``uri``. Empty if ``arm`` is ``real``, or no class has test images.
     """
     changes = _changes(results["arms"], arm)
     if arm == "real" or not changes:
@@ -42,7 +42,7 @@ def extreme_classes(
     ordered = sorted(changes, key=lambda label: (-changes[label], label))
     shown = ordered if len(ordered) <= 2 * _EITHER else [*ordered[:_EITHER], *ordered[-_EITHER:]]
     largest, quality = (SHORT_TILE, SHORT_QUALITY) if is_short else (_LARGEST_TILE, _QUALITY)
-    tile = min(largest, tile_size(train, synthetic))
+    tile = min(largest, tile_size(*pictured.values()))
     how = {"largest_lossless": 0, "quality": quality}  # the gallery further down has them lossless
     counts = results["data"].get("per_class", {}).get("test")
     return {
@@ -51,11 +51,10 @@ def extreme_classes(
         "others": len(ordered) - len(shown),
         "classes": [
             {
-                "name": train.class_names[label],
+                "name": class_names[label],
                 "change": changes[label],
                 "test": counts[label] if counts else None,
-                "real": strip(train, label, _TILES, tile, **how),
-                "synthetic": strip(synthetic, label, _TILES, tile, **how),
+                "strips": strips(pictured, label, _TILES, tile, **how),
             }
             for label in shown
         ],

@@ -19,34 +19,35 @@ SHORT_TILE, SHORT_QUALITY = 28, 30  # largest width in pixels, and quality of We
 
 
 def class_rows(
-    train: LabelledSet, synthetic: LabelledSet, *, max_classes: int, is_short: bool = False
+    pictured: Mapping[str, LabelledSet], *, class_names: Sequence[str], is_short: bool = False
 ) -> list[dict[str, Any]]:
-    """Return the first images of each class, real and synthetic: a sample that nobody selected.
+    """Return the first images of each class: a sample that nobody selected.
 
     Args:
-        train: real train images.
-        synthetic: synthetic images of the same classes.
-        max_classes: classes beyond these are left out.
+        pictured: sets of the same classes, by kind, such as ``real`` and ``synthetic``.
+        class_names: of the classes that are shown.
         is_short: whether to show few images of each class, small and as WebP.
 
     Returns:
-        Per class ``name``, and ``real`` and ``synthetic``: each ``count`` (images shown) and ``uri`` (tiles
-            side by side).
+        Per class ``name`` and ``strips``: by kind, ``count`` (images shown) and ``uri`` (tiles side by side).
     """
-    tile, count = tile_size(train, synthetic), PER_CLASS
+    tile, count = tile_size(*pictured.values()), PER_CLASS
     how: dict[str, int] = {}
     if is_short:
         tile, count = min(tile, SHORT_TILE), FEW_PER_CLASS
         how = {"largest_lossless": 0, "quality": SHORT_QUALITY}
 
     return [
-        {
-            "name": name,
-            "real": strip(train, label, count, tile, **how),
-            "synthetic": strip(synthetic, label, count, tile, **how),
-        }
-        for label, name in enumerate(train.class_names[:max_classes])
+        {"name": name, "strips": strips(pictured, label, count, tile, **how)}
+        for label, name in enumerate(class_names)
     ]
+
+
+def strips(
+    pictured: Mapping[str, LabelledSet], label: int, count: int, tile: int, **how: int
+) -> dict[str, dict[str, Any]]:
+    """:func:`strip` of a class for each kind of images."""
+    return {kind: strip(images, label, count, tile, **how) for kind, images in pictured.items()}
 
 
 def strip(data: LabelledSet, label: int, count: int, tile: int, **how: int) -> dict[str, Any]:

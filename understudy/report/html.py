@@ -5,19 +5,16 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, final
+from typing import Any
 
-import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
 from understudy.core.files import write_text
 from understudy.core.listing import listed
-from understudy.data.labelled_set import LabelledSet
 from understudy.report import wording
 from understudy.report.accuracy import accuracy_panel, rival
 from understudy.report.again import again_panel
@@ -32,83 +29,34 @@ from understudy.report.membership import membership_section
 from understudy.report.memorisation import memorisation_section
 from understudy.report.mistakes import mistakes_panel
 from understudy.report.next_steps import NOTHING, next_steps
+from understudy.report.report_data import Form, ReportData
 from understudy.report.scale import scale_section
+from understudy.report.shareable import without_names
 from understudy.report.shift import shift_section
 from understudy.report.training import training_section
-from understudy.settings import Settings
 
 
-@final
-@dataclass(frozen=True, kw_only=True)
-class ReportData:
-    """What the report of a run shows.
-
-    Attributes:
-        results: content of ``results.json``; sections other than ``data``, ``arms`` and ``verdict`` may be
-            missing or empty.
-        settings: of the run.
-        train: real train images.
-        synthetic: synthetic images that were kept; the provenance columns ``score``, ``flag``,
-            ``nearest_id``, ``nearest_distance`` and ``source_id`` are shown where they exist.
-        confusions: per arm, counts of test images, (C, C): true classes in rows, predicted classes in
-            columns.
-        arm_summaries: per arm, one line that says what it trains on.
-        val: real validation images, which are searched for repeated images.
-        test: real test images; with them the page shows the images behind the mistakes.
-        predictions: per arm, the class that each of its S trainings predicts for each test image, int
-            (S, len(test)); needs ``test``. An arm may be missing.
-
-    Raises:
-        InputError: if a set belongs to another split.
-        ValueError: if ``predictions`` does not fit ``test``.
-    """
-
-    results: Mapping[str, Any]
-    settings: Settings
-    train: LabelledSet
-    synthetic: LabelledSet
-    confusions: Mapping[str, np.ndarray]
-    arm_summaries: Mapping[str, str] = field(default_factory=dict)
-    val: LabelledSet | None = None
-    test: LabelledSet | None = None
-    predictions: Mapping[str, np.ndarray] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.train.check_split("train", purpose="the report's gallery of real images")
-        self.synthetic.check_split("synthetic", purpose="the report's gallery of synthetic images")
-        if self.val is not None:
-            self.val.check_split("val", purpose="the report's search for repeated images")
-        if self.test is not None:
-            self.test.check_split("test", purpose="the report's gallery of mistakes")
-        shapes = {arm: classes.shape for arm, classes in self.predictions.items()}
-        if any(
-            self.test is None or len(shape) != 2 or shape[1] != len(self.test) for shape in shapes.values()
-        ):
-            raise ValueError(f"predictions must be (S, number of test images) for each arm, got {shapes}")
-
-    @property
-    def sets(self) -> Sequence[LabelledSet]:
-        """All image sets: train, synthetic, and validation and test images where they are given."""
-        return [part for part in (self.train, self.synthetic, self.val, self.test) if part is not None]
-
-
-def write_report(path: Path, data: ReportData, *, is_short: bool = False) -> None:
+def write_report(path: Path, data: ReportData, *, form: Form = "whole") -> None:
     """Write ``report.html``; the file appears complete or not at all.
 
     Args:
         path: of the page.
         data: what it shows.
-        is_short: whether to leave out the browser of all images and the sections that explain how the figures
-            came about, for a page of less than a tenth of the size.
+        form: ``whole``; ``short``, without the browser of all images and the sections that explain how the
+            figures came about, for a page of less than a tenth of the size; or ``shareable``, with no real
+            image, no names of files, no paths, no commands and no settings.
     """
-    results = present(data.results)
+    results = present(without_names(data.results) if form == "shareable" else data.results)
+    pictured, is_short = data.pictured(form), form == "short"
     compared = ["real", rival(results)]
     jinja = environment()
-    script = jinja.get_template("report.js").render(is_short=is_short)
+    script = jinja.get_template("report.js").render(has_browser=form == "whole")
     text = jinja.get_template("report.html").render(
         results=results,
-        is_short=is_short,
-        extremes=extreme_classes(results, data.train, data.synthetic, arm=compared[1], is_short=is_short),
+        form=form,
+        extremes=extreme_classes(
+            results, pictured, class_names=data.train.class_names, arm=compared[1], is_short=is_short
+        ),
         steps=next_steps(results),
         nothing=NOTHING,
         checks=checks(results, settings=data.settings, sets=data.sets),
@@ -129,7 +77,8 @@ def write_report(path: Path, data: ReportData, *, is_short: bool = False) -> Non
             test=data.test,
             predictions=data.predictions,
             results=results,
-            is_short=is_short,
+            pictured=pictured,
+            form=form,
         ),
         curve=loss_figure(results.get("adaptation", {})),
         **again_panel(results, data.settings),

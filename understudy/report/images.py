@@ -11,6 +11,7 @@ from understudy.data.labelled_set import LabelledSet
 from understudy.report import gallery
 from understudy.report.browser import browser
 from understudy.report.mistakes import MAX_CLASSES_SHOWN
+from understudy.report.report_data import Form
 
 _LARGEST_PIXELATED = 64  # tiles below this width are shown with sharp pixels
 
@@ -22,7 +23,8 @@ def images_panel(
     test: LabelledSet | None,
     predictions: Mapping[str, np.ndarray],
     results: Mapping[str, Any],
-    is_short: bool = False,
+    pictured: Mapping[str, LabelledSet],
+    form: Form = "whole",
 ) -> dict[str, Any]:
     """Values for ``images.html``, the pairs of ``memorisation.html``, and what the script of the page reads.
 
@@ -32,19 +34,24 @@ def images_panel(
         test: real test images, if they are at hand.
         predictions: as for :func:`understudy.report.browser.browser`.
         results: content of ``results.json``.
-        is_short: whether to leave out the browser and the pairs, and to show few images of each class.
+        pictured: the sets whose first images are shown side by side, by kind.
+        form: of the page. Only a ``whole`` one has the browser and the pairs; a ``short`` one shows few
+            images of each class.
 
     Returns:
         ``rows`` and ``per_class`` (first images of each class), ``pixelated``, ``pairs`` (synthetic images
-        beside their nearest real ones), ``browser`` (None on a short page), ``linked_arms`` (arms whose
+        beside their nearest real ones), ``browser`` (None without one), ``linked_arms`` (arms whose
         mistakes lead to their images).
     """
-    closest = [] if is_short else results.get("memorisation", {}).get("closest", [])
+    is_whole, is_short = form == "whole", form == "short"
+    closest = results.get("memorisation", {}).get("closest", []) if is_whole else []
     return {
-        "rows": gallery.class_rows(train, synthetic, max_classes=MAX_CLASSES_SHOWN, is_short=is_short),
+        "rows": gallery.class_rows(
+            pictured, class_names=train.class_names[:MAX_CLASSES_SHOWN], is_short=is_short
+        ),
         "per_class": gallery.FEW_PER_CLASS if is_short else gallery.PER_CLASS,
         "pixelated": gallery.tile_size(train, synthetic) < _LARGEST_PIXELATED,
         "pairs": gallery.closest_pairs(train, synthetic, closest),
-        "browser": None if is_short else browser(train, synthetic, test=test, named=predictions),
-        "linked_arms": [] if is_short else list(predictions),
+        "browser": browser(train, synthetic, test=test, named=predictions) if is_whole else None,
+        "linked_arms": list(predictions) if is_whole else [],
     }

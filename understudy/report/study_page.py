@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from understudy.core.files import write_text
-from understudy.evaluation.accuracy import measured_by
+from understudy.evaluation.accuracy import RIVALS, measured_by
 from understudy.evaluation.class_sizes import MEASURES
 from understudy.evaluation.repeats import difference_field, judged_by
 from understudy.report.figures import (
@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
 _LEAST_ROOM = 0.1
 """Room above and below the means for bands, as a share: wider ones are cut, so that the means stay apart."""
-_AGAINST = {"minus_real": "real", "minus_real_long": "real-long"}
+_FURTHER = ("minus_real_val", "minus_class_balanced")
+"""Differences to further arms of real images alone, which stand in columns of their own."""
 _ARM_DISTANCE = 0.13  # of the distance of two names: how far the arms stand apart
 
 
@@ -70,6 +71,7 @@ def write_study_page(path: Path, *, study: Mapping[str, Any], settings_yaml: str
         words=MEASURES[measure],
         place="" if measure == "accuracy" else f"{measure}.",
         is_repeated="verdict" in study,
+        further={field: RIVALS[field] for field in further_fields(study)},
         longer=longer_arms(study),
         interval=interval_note(study),
         commands=commands(study),
@@ -116,11 +118,18 @@ def study_table(study: Mapping[str, Any]) -> Table:
                 Text(percent_interval(arm["accuracy"])),
                 *([Text(percent_interval(judged))] if measure != "accuracy" else []),
                 Text("reference" if name == "real" else points_interval(judged[difference_field(judged)])),
-                *([_AGAINST[difference_field(arm)] if name != "real" else ""] if longer else []),
+                *([RIVALS[difference_field(arm)] if name != "real" else ""] if longer else []),
                 str(len(arm["accuracy"]["runs"])),
                 end_section=number == len(point["arms"]) - 1,
             )
     return table
+
+
+def further_fields(study: Mapping[str, Any]) -> list[str]:
+    """The differences to further arms of real images alone that some arm of a study has."""
+    measure = study.get("measure", "accuracy")
+    arms = [measured_by(arm, measure) for point in study["points"] for arm in point["arms"].values()]
+    return [field for field in _FURTHER if any(field in arm for arm in arms)]
 
 
 def _table_of_repeats(study: Mapping[str, Any]) -> Table:
@@ -133,20 +142,21 @@ def _table_of_repeats(study: Mapping[str, Any]) -> Table:
     table = _empty_table(notes)
     table.add_column("arm", overflow="fold")
     heads = [f"{MEASURES[measure]}, %\n[low, high]", "difference to real, points\n[low, high]"]
-    has_val = any("minus_real_val" in measured_by(arm, measure) for arm in point["arms"].values())
-    heads += ["to real+val, points\n[low, high]"] if has_val else []
+    further = further_fields(study)
+    heads += [f"to {RIVALS[field]},\npoints [low, high]" for field in further]
     for head in [*heads, *(["spread"] if has_spread else [])]:
         table.add_column(Text(head), justify="right", no_wrap=True)
     for name, arm in point["arms"].items():
         found = measured_by(arm, measure)
-        of_real, of_val = found[field := difference_field(found)], found.get("minus_real_val")
+        of_real = found[field := difference_field(found)]
         spread = "" if name == "real" or "spread" not in of_real else spread_words(of_real["spread"])
+        against = [points_interval(found[each]) if each in found else "" for each in further]
         to_long = " to real-long" if field == "minus_real_long" else ""
         table.add_row(
             Text(f"{name} *" if name in judged else name),
             Text(percent_interval(found)),
             Text("reference" if name == "real" else f"{points_interval(of_real)}{to_long}"),
-            *([Text(points_interval(of_val) if of_val else "")] if has_val else []),
+            *map(Text, against),
             *([Text(spread)] if has_spread else []),
         )
     return table

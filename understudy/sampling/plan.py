@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from understudy.core.errors import InputError
 from understudy.core.files import REMOVE, readable, write_atomically
+from understudy.core.listing import listed
 from understudy.data.captions.captions import captions_of
 from understudy.data.labelled_set import LabelledSet
 from understudy.generators.generator import Generator, PlanRow
@@ -26,10 +27,24 @@ _COLUMNS = tuple(field.name for field in fields(PlanRow))
 
 
 def quotas(train: LabelledSet, settings: DrawSettings) -> np.ndarray:
-    """How many synthetic images each class should have, int64 (num_classes,)."""
+    """How many synthetic images each class should have, int64 (num_classes,).
+
+    Raises:
+        InputError: if ``draw.of_classes`` names a class that is not there.
+    """
     if settings.per_class is not None:
-        return np.full(train.num_classes, settings.per_class, dtype=np.int64)
-    return np.asarray(np.maximum(settings.min_per_class, times_of(train, settings.times)))
+        found = np.full(train.num_classes, settings.per_class, dtype=np.int64)
+    else:
+        found = np.maximum(settings.min_per_class, times_of(train, settings.times))
+    for name, number in settings.of_classes.items():
+        found[_label_of(name, train.class_names)] = number
+    return found
+
+
+def _label_of(name: str, class_names: Sequence[str]) -> int:
+    if name not in class_names:
+        raise InputError(f"draw.of_classes must name classes, {listed(class_names)}, got {name!r}")
+    return class_names.index(name)
 
 
 def times_of(train: LabelledSet, times: float) -> np.ndarray:

@@ -45,7 +45,7 @@
   });
   addEventListener("afterprint", () => folded.forEach(part => (part.open = false)));
 
-{% if not is_short %}
+{% if has_browser %}
   // Images. Columns are parsed at once, which is quick; a sheet of thumbnails is decoded when one of its images is first shown.
   const PER_PAGE = 200;
   const NAMES = { synthetic: "synthetic image", train: "real train image", test: "real test image" };
