@@ -7,13 +7,6 @@ INSTALLED := $(VENV)/.installed
 
 # Tests that do no whole run and no search for copies. For others: make quick QUICK=tests/training
 QUICK ?= tests/test_house.py tests/core tests/functional tests/data tests/sampling tests/curation
-# Benchmarks that take a folder for their runs.
-SMALLEST := main_job real_fake bridged_transfer style_inversion natural_images content_gap content_gap_cifar10 \
-	content_gap_class_conditional controls proof other_writers changed_copies matching shadow_ensembles \
-	longer_trainings demo_runs photographs photograph_steps matching_studies domain_check photo_network \
-	other_looks
-# Parts of the benchmark of growth that start few processes, and need no Ray.
-GROWTH := plan copies preview
 # Compiled files are kept, although images for containers often say otherwise: each process would compile
 # the package again, and each worker all tests.
 export PYTHONDONTWRITEBYTECODE :=
@@ -32,12 +25,7 @@ smallest: $(INSTALLED)  ## the demo, and the benchmarks with a few steps each
 	$(BIN)/understudy run digits --shots 3 --preset quick --out build/smallest/run \
 		--set adapt.steps=20 --set draw.per_class=6 --set compare.steps=20
 	$(BIN)/python -m benchmarks.check_results build/smallest/run/results.json
-	{ for name in $(SMALLEST); do \
-		echo "benchmarks.$$name --smoke --out build/smallest/$$name.json --runs build/smallest/$$name"; done; \
-		echo "benchmarks.growth --smoke --only $(GROWTH) --out build/smallest/growth.json --runs build/smallest/growth"; \
-		echo "benchmarks.speed --smoke --only imports --out build/smallest/speed.json"; \
-		echo "benchmarks.speed_gpu --smoke --out build/smallest/speed_gpu.json"; } \
-		| OMP_NUM_THREADS=1 xargs -P 2 -L 1 $(BIN)/python -m
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.smallest build/smallest
 
 test: lint types tests  ## what must pass before every commit: lint, types, tests
 

@@ -108,7 +108,7 @@ def do_whole_runs(
 
     --repeats does several runs with other seeds, and judges over all. --time-limit cuts what does not fit.
     """
-    from understudy.commands import chosen, next_step
+    from understudy.commands import chosen, say_next
     from understudy.commands.time_limit import settings_within
 
     number = chosen.whole_runs(options, place.out, repeats)
@@ -122,7 +122,7 @@ def do_whole_runs(
     if number > 1:
         _do_study("repeats", settings, folder, device=place.device, repeats=number)
     else:
-        next_step.say_next(_do(settings, folder, place, until="report"))
+        say_next.say_next(_do(settings, folder, place, until="report"))
 
 
 def _staged(until: str, summary: str) -> Callable[..., None]:

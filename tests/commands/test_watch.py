@@ -82,6 +82,12 @@ def test_a_running_run_shows_stages_bar_images_and_curves(tmp_path):
     assert "Open the report" not in words
 
 
+def test_a_full_bar_says_that_its_stage_goes_on(tmp_path):
+    folder = running(tmp_path / "run")
+    note(folder, done=100)
+    assert "100 of 100 images done; the stage is still at work" in said(page(folder))
+
+
 def test_losses_are_shown_while_the_generator_adapts(tmp_path):
     folder = half(tmp_path / "run")
     (folder / "stages" / "adapt.json").unlink()

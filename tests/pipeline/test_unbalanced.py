@@ -87,6 +87,6 @@ def test_a_training_of_an_older_version_still_counts(finished):
     _, out = finished
     test = LabelledSet.load(out / "data" / "test.parquet")
     records = [ArmFolder(out / "arms", "real").read(index, seed=index, test=test) for index in range(3)]
-    assert len(ArmResult.from_records("real", records, test.labels).val_balanced_accuracy) == 3
+    assert len(ArmResult.from_records("real", records, test).val_balanced_accuracy) == 3
     del records[1]["val_balanced_accuracy"]
-    assert ArmResult.from_records("real", records, test.labels).val_balanced_accuracy == ()
+    assert ArmResult.from_records("real", records, test).val_balanced_accuracy == ()

@@ -353,7 +353,11 @@ def test_an_encoder_that_sees_no_difference_where_plain_statistics_do_is_named(
     ("domain", "status", "words_of_it"),
     [
         (None, "not checked", "Not recorded: curate.score is not"),
-        ({"knows": None, "images": 20}, "not checked", "of 20 drawn images; chance is 20%. They are too few"),
+        (
+            {"knows": None, "images": 20},
+            "not checked",
+            "of 20 drawn images, on average over classes; chance is 20%. They are too few",
+        ),
         ({"knows": True}, "ok", "recognises 90% [82%, 95%] of 90 drawn images"),
         ({"knows": False}, "attention", "does not know such images; this says nothing about the images"),
     ],

@@ -15,8 +15,8 @@ from report_sample import Sample, before_class_means, make_sample, make_scale, u
 
 from understudy import cli
 from understudy.commands import chosen, printing
-from understudy.commands.next_step import say_next
 from understudy.commands.options import Options
+from understudy.commands.say_next import say_next
 from understudy.report.accuracy import arm_to_take, why_real_alone
 from understudy.report.next_steps import ADVICE, MOST_STEPS, NOTHING, Step, next_steps
 from understudy.report.run_command import FLAGS, KEPT, RunCommand

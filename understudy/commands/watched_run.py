@@ -242,7 +242,9 @@ def _bars(progress: Mapping[str, Any], *, moves: bool = True) -> list[ShownBar]:
     for bar in progress.get("bars", []):
         done, total, began = int(bar["done"]), int(bar["total"]), bar["began"]
         note = "" if moves else "when it stopped"
-        if moves and began is not None and done > bar["first"]:
+        if moves and done >= total:  # scores and files follow a loop
+            note = "done; the stage is still at work"
+        elif moves and began is not None and done > bar["first"]:
             pace = (done - bar["first"]) / max(1e-3, progress["written"] - began)
             left = max(0.0, (total - done) / pace - (time.time() - progress["written"]))
             speed = f"{pace:.1f} {bar['unit']}/s" if pace >= 1 else f"{1 / pace:.0f} s for each"

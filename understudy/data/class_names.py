@@ -14,6 +14,7 @@ from typing import final
 from understudy.core.errors import InputError
 from understudy.core.listing import listed
 from understudy.data.cleaned_names import abbreviations, tells_nothing, words_of_names
+from understudy.data.settings import DataSettings
 
 _SEPARATORS = ":\t=,;"
 _ALWAYS_KEYED = ":\t=;"
@@ -54,9 +55,34 @@ def read_class_names(path: Path, class_names: Sequence[str]) -> tuple[str, ...]:
     return tuple(_with_kind(path, line) for line in lines)
 
 
-def words_of_classes(path: Path | None, class_names: Sequence[str]) -> tuple[str, ...]:
-    """The words of :func:`read_class_names`, or without a file the cleaned names."""
-    return words_of_names(class_names) if path is None else read_class_names(path, class_names)
+def name_classes(
+    keys: tuple[str, ...], settings: DataSettings, *, numbered: bool
+) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """Class names, words for prompts, by label, and what to know about the words, in sentences.
+
+    Numeric classes get names from the class names file. Without that file, the words are the cleaned names.
+
+    Args:
+        keys: how the source names the classes, by label.
+        settings: ``class_names`` is the file.
+        numbered: whether the source only has numbers.
+
+    Raises:
+        InputError: if numeric classes have no file, or it cannot be read or gives two of them the same name.
+    """
+    path = settings.class_names
+    words = words_of_names(keys) if path is None else read_class_names(path, keys)
+    if numbered and path is None:
+        raise InputError(
+            f"every label needs a class name, but {settings.source} has only the numbers {listed(keys)}: ",
+            f"give --class-names FILE with {len(keys)} lines, one name per line, in the order of the labels",
+        )
+    if numbered and len(set(words)) != len(words):
+        raise InputError(
+            f"class names file {path} must give every class a different name, got {listed(words)}"
+        )
+    names = words if numbered else keys
+    return names, words, words_in_prompts(keys, names, words, cleaned=path is None)
 
 
 def normal(name: str) -> str:

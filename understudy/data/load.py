@@ -13,6 +13,7 @@ from understudy.core.errors import InputError
 from understudy.core.listing import listed
 from understudy.core.progress import Observer
 from understudy.data.copy_groups import CopyGroups, looked_for, shared_sentences
+from understudy.data.image_groups import check_apart, joined, num_groups
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.leaks import check_leaks, without_shared
 from understudy.data.pool import Pool, read_pool
@@ -92,16 +93,8 @@ def load_splits(settings: DataSettings, *, seed: int, observer: Observer | None 
     groups = CopyGroups.find(pool.images, pool.fingerprints, search)
     parts = _divide(pool, groups, settings, seed=seed)
     sets, shared_out = _sets(pool, parts, settings)
-    spare = None
-    if settings.shots is not None:
-        # A subset becomes a negative seed, which no run has.
-        choice = seed if settings.subset is None else -1 - settings.subset
-        everything = sets["train"]
-        sets["train"] = take_shots(everything, settings.shots, seed=choice)
-        taken = set(sets["train"].ids)
-        left = everything.select([index for index, name in enumerate(everything.ids) if name not in taken])
-        spare = take_shots(left, settings.shots, seed=choice) if left.counts.min() >= settings.shots else None
-        sets["val"] = take_at_most(sets["val"], settings.shots, seed=choice)
+    check_apart(sets.values(), advice=_JOIN)
+    sets, spare = _few(sets, settings, seed=seed)
     check_leaks(
         [(sets[split], pool.fingerprints.select(sets[split].ids)) for split in _ORDER],
         max_distance=settings.near_duplicate_distance,
@@ -114,6 +107,7 @@ def load_splits(settings: DataSettings, *, seed: int, observer: Observer | None 
         *_lost(pool),
         *shared_out,
         *groups.sentences(),
+        *_about_groups(sets),
         *_uneven(pool, groups, parts, settings),
         *(f"warning: {each}" for each in shared_sentences(shared)),
         *_single_images(sets["train"], shots=settings.shots),
@@ -132,6 +126,22 @@ def load_splits(settings: DataSettings, *, seed: int, observer: Observer | None 
         looked_for(settings, pool.fingerprints, is_checked=source.is_checked) | {"shared": shared},
         tuple(_missing(pool, settings)),
     )
+
+
+def _few(
+    sets: dict[RealSplit, LabelledSet], settings: DataSettings, *, seed: int
+) -> tuple[dict[RealSplit, LabelledSet], LabelledSet | None]:
+    """The sets with ``data.shots`` images per class, and as many further train images if there are."""
+    if settings.shots is None:
+        return sets, None
+    # A subset becomes a negative seed, which no run has.
+    choice = seed if settings.subset is None else -1 - settings.subset
+    everything = sets["train"]
+    train = take_shots(everything, settings.shots, seed=choice)
+    taken = set(train.ids)
+    left = everything.select([index for index, name in enumerate(everything.ids) if name not in taken])
+    spare = take_shots(left, settings.shots, seed=choice) if left.counts.min() >= settings.shots else None
+    return sets | {"train": train, "val": take_at_most(sets["val"], settings.shots, seed=choice)}, spare
 
 
 def find_source(location: str) -> AbstractSource:
@@ -207,7 +217,7 @@ def _divide(
         missing,
         class_names=images.class_names,
         seed=seed,
-        groups=[groups.numbers[index] for index in rest.tolist()],
+        groups=joined([groups.numbers[index] for index in rest.tolist()], images),
         test_seed=settings.test_split,
     )
     return parts | {split: rest[indices] for split, indices in divided.items()}
@@ -262,11 +272,19 @@ def _uneven(
         return ()
     named = [f"{images.class_names[label]} {'/'.join(map(str, counts[label]))}" for label in odd]
     has_copies = len(set(groups.numbers)) < len(images)
-    together = "; copies of a picture stay in one split" if has_copies else ""
+    kept = ["copies of a picture"] * has_copies + ["images of a group"] * bool(num_groups([images]))
+    together = f"; {' and '.join(kept)} stay in one split" if kept else ""
     percent = "/".join(f"{100 * share:g}" for share in aims)
     told = f"the shares of {'/'.join(shares)}, {percent}%, hold for all classes together"
     where = f"in {len(odd):,} of {images.num_classes:,} classes they differ"
     return (f"splits: {told}; {where} (images: {listed(named, most=3)}){together}",)
+
+
+def _about_groups(sets: Mapping[RealSplit, LabelledSet]) -> tuple[str, ...]:
+    """A sentence about the groups of each split; none if images have no groups."""
+    counted = [f"{count:,} of {split}" for split, count in num_groups(sets.values()).items()]
+    told = f"groups: {', '.join(counted)}; images of a group stay in one split, and intervals count groups"
+    return (told,) if counted else ()
 
 
 def _with_val_as_test(pool: Pool, settings: DataSettings) -> Pool:

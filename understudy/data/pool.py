@@ -12,7 +12,8 @@ import numpy as np
 from understudy.core.errors import InputError
 from understudy.core.listing import listed, shortened
 from understudy.core.progress import Observer, Silent
-from understudy.data.class_names import words_in_prompts, words_of_classes
+from understudy.data.class_names import name_classes
+from understudy.data.image_groups import provenance_of_groups
 from understudy.data.inspect_all import FEW, inspect_all
 from understudy.data.inspection import Inspected, fingerprint_once
 from understudy.data.known_images import cache_folder
@@ -35,7 +36,8 @@ class Pool:
     """All good images of a source, before they are split.
 
     Attributes:
-        images: images with the provenance column ``source_path``; their split has no meaning yet.
+        images: images with the provenance columns ``source_path`` and, if the settings name groups,
+            ``group``; their split has no meaning yet.
         declared: split of each image if the source gives one.
         fingerprints: fingerprints of the images, in the same order.
         prompt_names: words for prompts by label.
@@ -92,10 +94,10 @@ def _labelled(found: _Read, rows: np.ndarray, contents: Contents, settings: Data
     if not items:
         raise InputError(f"{settings.source} must hold images, but none of its files is a readable image")
     classes = find_classes(labels, contents.class_names, settings)
-    class_names, prompt_names = _names(classes.keys, settings, numbered=classes.numbered)
-    cleaned = settings.class_names is None
-    words = words_in_prompts(classes.keys, class_names, prompt_names, cleaned=cleaned)
-    ids = [item.id for item in items] if items[0].id else stable_ids([item.path for item in items])
+    class_names, prompt_names, words = name_classes(classes.keys, settings, numbered=classes.numbered)
+    paths = [item.path for item in items]
+    groups = provenance_of_groups(paths, [item.group for item in items], settings)
+    ids = [item.id for item in items] if items[0].id else stable_ids(paths)
     prints = Fingerprints(tuple(ids), *found.prints.columns(rows[kept]))
     keys = [classes.key_of[label] for label in labels]
     _check_conflicts(items, prints, keys)
@@ -106,7 +108,7 @@ def _labelled(found: _Read, rows: np.ndarray, contents: Contents, settings: Data
         class_names=class_names,
         split="train",
         ids=ids,
-        provenance={"source_path": [item.path for item in items]},
+        provenance={"source_path": paths} | groups,
     )
     declared = tuple(item.split for item in items)
     return Pool(images, declared, prints, prompt_names, notes=notes + classes.notes + words)
@@ -215,29 +217,6 @@ def stable_ids(paths: Sequence[str]) -> list[str]:
 
 def _sha256(path: str) -> str:
     return hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest()
-
-
-def _names(
-    keys: tuple[str, ...], settings: DataSettings, *, numbered: bool
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Class names and words for prompts, by label; numeric classes get names from the class names file.
-
-    Without that file, the words are the cleaned names.
-    """
-    words = words_of_classes(settings.class_names, keys)
-    if settings.class_names is not None:
-        if numbered and len(set(words)) != len(words):
-            raise InputError(
-                f"class names file {settings.class_names} must give every class a different name, got "
-                f"{listed(words)}"
-            )
-        return words if numbered else keys, words
-    if numbered:
-        raise InputError(
-            f"every label needs a class name, but {settings.source} has only the numbers {listed(keys)}: ",
-            f"give --class-names FILE with {len(keys)} lines, one name per line, in the order of the labels",
-        )
-    return keys, words
 
 
 def _check_conflicts(items: Sequence[Item], prints: Fingerprints, keys: Sequence[str]) -> None:

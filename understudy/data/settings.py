@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
 from understudy.core.config import LICENCE_PATTERN, Section, setting, unless, when
 
@@ -52,6 +53,12 @@ class DataSettings(Section):
     split_column: str | None = setting(None, needs=unless("data.split_names", "ignore"))
     """Column, or field of the JSON files of WebDataset tars, that says the split of each image. If not set:
     all that hold nothing but names of splits, and truth values under names such as `is_test`."""
+    group_pattern: str | None = setting(None, needs=when("data.group_column", None))
+    """Regular expression that finds in the path of an image what it belongs to, such as its patient:
+    `patient_\\d+`. Images with the same match, or the same parts in brackets, stay in one split, and
+    intervals count them as one draw."""
+    group_column: str | None = setting(None)
+    """The same for Parquet files, Arrow files and hub data sets: the column that holds it."""
     similar_labels: Literal["refuse", "join", "keep"] = setting("refuse")
     """What to do with labels that differ only in case, spaces, leading zeros, invisible characters, letters
     of other alphabets that look alike, or as copied folders do (`cat (1)`): refuse them, join them (the most
@@ -89,6 +96,15 @@ class DataSettings(Section):
     """Refuse images with more pixels than this, as protection against decompression bombs."""
     licence: str | None = setting(None, pattern=LICENCE_PATTERN, decides="card")
     """Licence of the real images, for the cards of exports: an identifier such as `cc-by-4.0`, or words."""
+
+    @field_validator("group_pattern")
+    @classmethod
+    def _is_pattern(cls, pattern: str | None) -> str | None:
+        try:
+            re.compile(pattern or "")
+        except re.error as error:
+            raise ValueError(f"must be a regular expression, such as patient_\\d+, but {error}") from None
+        return pattern
 
     @model_validator(mode="after")
     def _levels_rise(self) -> Self:

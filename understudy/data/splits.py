@@ -188,6 +188,6 @@ def _check_enough(
     ]
     if few:
         raise InputError(
-            f"every class needs at least {least} different images {purpose} (copies count once), "
-            f"but {listed(few)}: {advice}"
+            f"every class needs at least {least} different images {purpose} (copies count once, and so do "
+            f"images of a group), but {listed(few)}: {advice}"
         )

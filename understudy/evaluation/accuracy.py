@@ -59,9 +59,9 @@ def summarise(results: Sequence[ArmResult], *, use_val: Collection[str] = ()) ->
         ``val_accuracy`` (mean over trainings; absent for ``use_val``), ``per_class`` (recall, mean over
         trainings; None for a class without test images), ``per_class_intervals`` (``mean``, ``low`` and
         ``high`` of the recall, and ``minus_real`` with the same of its difference to ``real``; None for a
-        class with fewer than two test images), ``precision_per_class`` (None for a class that is never
-        predicted), ``minus_real`` (``mean``, ``low``, ``high``; zeros for ``real``), ``steps`` per
-        training, and ``seconds``. Accuracies are fractions. If an arm has as many steps as the arm
+        class with fewer than two test images, or groups of them), ``precision_per_class`` (None for a class
+        that is never predicted), ``minus_real`` (``mean``, ``low``, ``high``; zeros for ``real``), ``steps``
+        per training, and ``seconds``. Accuracies are fractions. If an arm has as many steps as the arm
         ``real-long`` but not as many as ``real``, it also has ``minus_real_long``. If ``real+val`` was
         compared, all other arms but ``real`` have ``minus_real_val``; if ``real+class-balanced`` was, those
         with as many steps have ``minus_class_balanced``. An arm with strategies also has
@@ -156,6 +156,7 @@ def verdict(
     num_test: int,
     with_val: Mapping[str, str],
     judged: Mapping[str, Any] | None = None,
+    num_groups: int | None = None,
 ) -> dict[str, Any]:
     """Decide whether synthetic images help, and say so: the comparison with ``real`` first.
 
@@ -173,6 +174,7 @@ def verdict(
         judged: the result of
             :func:`understudy.evaluation.other_trainings.judged_by_other_trainings`; without it, the arm is
             chosen and judged by the same trainings.
+        num_groups: number of groups of the test images, if they have groups.
 
     Returns:
         ``best`` (chosen by :func:`understudy.evaluation.choice.choose`; ``real`` without an arm to choose),
@@ -182,14 +184,11 @@ def verdict(
         ``sentence``; with ``real+val`` also ``against_val``, the arm compared with it.
     """
     measure, real = choice.measure, measured_by(arms[_BASELINE], choice.measure)
-    terms = f"{MEASURES[measure]} on {num_test:,} real test images ({_seeds_of(real)})"
+    of_groups = "" if num_groups is None else f" of {num_groups:,} groups"
+    terms = f"{MEASURES[measure]} on {num_test:,} real test images{of_groups} ({_seeds_of(real)})"
     answer = {"best": _BASELINE, "chosen_on": "val", "measure": measure, "helps": False}
     if not any(name in choice.candidates for name in arms):
-        sentence = (
-            "No arm used synthetic images, so nothing is known of their worth: "
-            f"real images alone give {real['mean']:.1%} {terms}."
-        )
-        return answer | {"sentence": sentence}
+        return answer | {"sentence": _nothing_known(real, terms)}
     chosen = choose(arms, choice)
     best = chosen.arm
     name, figures, partners = best, dict(arms), with_val
@@ -330,6 +329,11 @@ def _seeds_of(measured: Mapping[str, Any]) -> str:
     return f"{count} seed{'s' if count > 1 else ''}"
 
 
+def _nothing_known(real: Mapping[str, Any], terms: str) -> str:
+    told = "No arm used synthetic images, so nothing is known of their worth"
+    return f"{told}: real images alone give {real['mean']:.1%} {terms}."
+
+
 def _unused_val(num_val: int) -> str:
     return (
         f"The {num_val:,} validation images were used for choices alone: add the arm {_WITH_VAL} to see what "
@@ -373,13 +377,14 @@ def _summarise_one(
     """One arm, with its difference to each of the other arms, by the name of the difference."""
     labels, counts = result.labels, confusion(result)
     differences = {
-        name: _interval(paired_difference(result.correct, other.correct)) for name, other in compared.items()
+        name: _interval(paired_difference(result.correct, other.correct, result.groups))
+        for name, other in compared.items()
     }
     if result.arm == _BASELINE:
         differences["minus_real"] = _interval((0.0, 0.0, 0.0))
     f1 = macro_f1_terms(result.predicted, labels)
     return {
-        "accuracy": _interval(accuracy_interval(result.correct)) | _seeds(result.correct),
+        "accuracy": _interval(accuracy_interval(result.correct, result.groups)) | _seeds(result.correct),
         **on_val,
         "per_class": _or_none(recall_per_class(counts)),
         "per_class_intervals": [
@@ -388,7 +393,7 @@ def _summarise_one(
         "precision_per_class": _or_none(precision_per_class(counts)),
         **differences,
         "balanced_accuracy": _balanced(result, compared),
-        "macro_f1": over_classes(f1, labels) | _seeds(f1),
+        "macro_f1": over_classes(f1, labels, result.groups) | _seeds(f1),
         "steps": result.steps,
         "seconds": result.seconds,
     }
@@ -396,21 +401,22 @@ def _summarise_one(
 
 def _recall(result: ArmResult, real: ArmResult, of_class: np.ndarray) -> dict[str, Any] | None:
     """The recall of a class, whose test images are given as bool (N,), with its difference to ``real``."""
-    if of_class.sum() < 2:
+    groups = None if result.groups is None else result.groups[of_class]
+    if (of_class.sum() if groups is None else len(np.unique(groups))) < 2:
         return None
     own, theirs = result.correct[:, of_class], real.correct[:, of_class]
-    difference = (0.0, 0.0, 0.0) if result is real else paired_difference(own, theirs)
-    return {**_interval(accuracy_interval(own)), "minus_real": _interval(difference)}
+    difference = (0.0, 0.0, 0.0) if result is real else paired_difference(own, theirs, groups)
+    return {**_interval(accuracy_interval(own, groups)), "minus_real": _interval(difference)}
 
 
 def _balanced(result: ArmResult, compared: Mapping[str, ArmResult]) -> dict[str, Any]:
     """Balanced accuracy with its differences to other arms."""
     labels = result.labels
     terms = balanced_accuracy_terms(result.predicted, labels)
-    found: dict[str, Any] = {**balanced_accuracy(result.correct, labels), **_seeds(terms)}
+    found: dict[str, Any] = {**balanced_accuracy(result.correct, labels, result.groups), **_seeds(terms)}
     for name, other in compared.items():
         of_other = balanced_accuracy_terms(other.predicted, labels)
-        found[name] = difference_over_classes(terms, of_other, labels)
+        found[name] = difference_over_classes(terms, of_other, labels, result.groups)
     if result.arm == _BASELINE:
         found["minus_real"] = _interval((0.0, 0.0, 0.0))
     return found

@@ -145,7 +145,8 @@ def _read(name: str, path: Path, settings: DataSettings) -> Pool:
             f"{path}"
         )
     location = str(path.absolute())
-    settings = settings.model_copy(update={"source": location})
+    # Other sets name their files otherwise; their figures count images.
+    settings = settings.model_copy(update={"source": location, "group_pattern": None, "group_column": None})
     try:
         source = find_source(location)
         if settings.class_names is not None and _has_names(source, location, settings):

@@ -8,6 +8,7 @@ from typing import TypeVar
 import numpy as np
 
 from understudy.functional.class_means import balanced_accuracy_terms
+from understudy.functional.clusters import per_cluster
 from understudy.functional.intervals import mean_interval
 from understudy.functional.simultaneous import simultaneous_tail
 from understudy.training.records import ArmResult
@@ -37,18 +38,22 @@ def differences_at_once(results: Sequence[ArmResult], *, seed: int) -> dict[str,
             arm: plain for arm in by_name if (plain := arm.split("@")[0]) in by_name and plain != arm
         },
     }
-    labels = results[0].labels
+    labels, clusters = results[0].labels, results[0].groups
     terms = {
         "accuracy": {arm: result.correct.astype(np.float64) for arm, result in by_name.items()},
         "balanced_accuracy": {
             arm: balanced_accuracy_terms(result.predicted, labels) for arm, result in by_name.items()
         },
     }
+    strata = {"accuracy": None, "balanced_accuracy": labels}
     return {
         measure: {
             name: at_once(
-                {arm: of_arm[arm] - of_arm[other] for arm, other in pairs.items()},
-                groups=None if measure == "accuracy" else labels,
+                {
+                    arm: per_cluster(of_arm[arm] - of_arm[other], clusters, strata[measure])
+                    for arm, other in pairs.items()
+                },
+                groups=strata[measure] if clusters is None else None,
                 seed=seed,
             )
             for name, pairs in rivals.items()

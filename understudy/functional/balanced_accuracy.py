@@ -16,10 +16,13 @@ import math
 
 import numpy as np
 
+from understudy.functional.clusters import per_cluster
 from understudy.functional.intervals import accuracy_interval, binomial_limits, student, variance_of_mean
 
 
-def balanced_accuracy_interval(correct: np.ndarray, labels: np.ndarray) -> tuple[float, float, float]:
+def balanced_accuracy_interval(
+    correct: np.ndarray, labels: np.ndarray, clusters: np.ndarray | None = None
+) -> tuple[float, float, float]:
     """Balanced accuracy with a 95% interval over test images and trainings.
 
     Few images of a class may all be right, and then V says nothing about that class. Two intervals allow for
@@ -38,9 +41,15 @@ def balanced_accuracy_interval(correct: np.ndarray, labels: np.ndarray) -> tuple
 
     with q = 1 - p for the low end and q = p for the high end. It is too wide if few classes are small.
 
+    With clusters, V is that of the mean over clusters, N - 1 is one less than their number, and n_k, in w, is
+    the number of clusters with images of class k. MOVER takes classes to be independent, so it is left out if
+    a cluster has images of several.
+
     Args:
         correct: bool, or float in [0, 1], of shape (S, N), S at least 1 and N at least 2.
         labels: class of each image, int of shape (N,).
+        clusters: cluster of each image, of shape (N,), see :mod:`understudy.functional.clusters`; if not
+            given, every image is a draw of its own.
 
     Returns:
         Mean, low end, high end, in [0, 1].
@@ -55,11 +64,15 @@ def balanced_accuracy_interval(correct: np.ndarray, labels: np.ndarray) -> tuple
     """
     _, class_of, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     terms = correct * (len(labels) / (len(sizes) * sizes))[class_of]
-    variance, freedom = variance_of_mean(terms, class_of)
-    mean, heaviest = float(terms.mean()), 1 / (len(sizes) * int(sizes.min()))
-    ratio = min(1.0, (student(len(labels) - 1) / student(freedom)) ** 2)
-    halves = [_longer_half(correct[:, class_of == label]) for label in range(len(sizes))]
-    half = math.sqrt(sum(half**2 for half in halves)) / len(sizes)
+    drawn = per_cluster(terms, clusters, class_of)
+    variance, freedom = variance_of_mean(drawn, class_of if clusters is None else None)
+    drawn_of_class = sizes if clusters is None else _clusters_of_classes(class_of, clusters)
+    mean, heaviest = float(terms.mean()), 1 / (len(sizes) * int(drawn_of_class.min()))
+    ratio = min(1.0, (student(drawn.shape[1] - 1) / student(freedom)) ** 2)
+    half = 1.0
+    if drawn_of_class.sum() == drawn.shape[1]:
+        halves = [_longer_half(correct, clusters, class_of == label) for label in range(len(sizes))]
+        half = math.sqrt(sum(half**2 for half in halves)) / len(sizes)
     low = max(mean - half, 1 - _upper(1 - mean, heaviest, variance, ratio))
     high = min(mean + half, _upper(mean, heaviest, variance, ratio))
     return mean, max(0.0, min(mean, low)), min(1.0, max(mean, high))
@@ -93,12 +106,19 @@ def balanced_standard_error(correct: np.ndarray, labels: np.ndarray) -> float:
     return math.sqrt(images**2 * variance + further) / (images + 4)
 
 
-def _longer_half(correct: np.ndarray) -> float:
+def _clusters_of_classes(class_of: np.ndarray, clusters: np.ndarray) -> np.ndarray:
+    """The number of clusters with images of each class, int64 (K,)."""
+    pairs = np.unique(np.stack([class_of, np.unique(clusters, return_inverse=True)[1]]), axis=1)
+    return np.bincount(pairs[0])
+
+
+def _longer_half(correct: np.ndarray, clusters: np.ndarray | None, of_class: np.ndarray) -> float:
     """The longer part of the interval of one class, on either side of its recall."""
-    if correct.shape[1] > 1:
-        mean, low, high = accuracy_interval(correct)
+    drawn = None if clusters is None else clusters[of_class]
+    if (of_class.sum() if drawn is None else len(np.unique(drawn))) > 1:
+        mean, low, high = accuracy_interval(correct[:, of_class], drawn)
     else:
-        mean = float(correct.mean())
+        mean = float(correct[:, of_class].mean())
         low, high = binomial_limits(mean, 1)
     return max(mean - low, high - mean)
 

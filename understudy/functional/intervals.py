@@ -19,13 +19,15 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import betaincinv, ndtri, stdtrit  # the quantiles of scipy.stats, which is slow to import
 
+from understudy.functional.clusters import per_cluster
+
 _MAX_CELLS = 2**22  # cells of the largest temporary array: 32 MiB in float64
 _LEVEL = 0.95
 TAIL = (1 - _LEVEL) / 2
 """Error on either side of a 95% interval."""
 
 
-def accuracy_interval(correct: np.ndarray) -> tuple[float, float, float]:
+def accuracy_interval(correct: np.ndarray, clusters: np.ndarray | None = None) -> tuple[float, float, float]:
     """Share of correct predictions with a 95% interval over test images and trainings.
 
     Korn and Graubard 1998, "Confidence intervals for proportions with small expected number of positive
@@ -38,8 +40,14 @@ def accuracy_interval(correct: np.ndarray) -> tuple[float, float, float]:
     image give n* = N, the exact binomial interval; trainings that differ give fewer. If every prediction is
     correct, or none, V says nothing and n* is N: the interval keeps the width that N images allow.
 
+    With clusters, V is that of the mean over clusters, N - 1 is one less than their number, and n* is at most
+    N U / V, where U is the variance without clusters, and at most N. If every prediction is correct, or none,
+    n* is the number of clusters.
+
     Args:
         correct: bool of shape (S, N), S at least 1 and N at least 2.
+        clusters: cluster of each image, of shape (N,), see :mod:`understudy.functional.clusters`; if not
+            given, every image is a draw of its own.
 
     Returns:
         Mean, low end, high end, in [0, 1].
@@ -51,14 +59,21 @@ def accuracy_interval(correct: np.ndarray) -> tuple[float, float, float]:
         >>> [round(end, 3) for end in accuracy_interval(np.ones((3, 100)))]
         [1.0, 0.964, 1.0]
     """
-    variance, freedom = variance_of_mean(correct)
-    num_images, mean = correct.shape[1], float(correct.mean())
-    images = float(num_images)
-    if variance > 0:
-        ratio = student(num_images - 1) / student(freedom)
-        images = min(images, images * mean * (1 - mean) / (num_images - 1) / variance * ratio**2)
+    drawn = per_cluster(correct, clusters)
+    variance, freedom = variance_of_mean(drawn)
+    num_drawn, mean = drawn.shape[1], float(correct.mean())
+    images = float(num_drawn)
+    if 0 < mean < 1 and variance > 0:
+        ratio = student(num_drawn - 1) / student(freedom)
+        most = images if clusters is None else _most_images(correct, variance)
+        images = min(most, images * mean * (1 - mean) / (num_drawn - 1) / variance * ratio**2)
     low, high = binomial_limits(mean, images)
     return mean, min(mean, low), max(mean, high)
+
+
+def _most_images(correct: np.ndarray, variance: float) -> float:
+    """N, divided by how many times as large the variance is as it would be without clusters."""
+    return float(correct.shape[1] * min(1.0, variance_of_mean(correct)[0] / variance))
 
 
 def binomial_limits(share: float, images: float, *, tail: float = TAIL) -> tuple[float, float]:
@@ -150,7 +165,9 @@ def mean_interval(
     return mean, min(mean, max(least, centre - half)), max(mean, min(most, centre + half))
 
 
-def paired_difference(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float]:
+def paired_difference(
+    a: np.ndarray, b: np.ndarray, clusters: np.ndarray | None = None
+) -> tuple[float, float, float]:
     """Difference of two accuracies on the same test images and with the same seeds, with a 95% interval.
 
     The difference is taken per image and training, so images that are easy or hard for both cancel; see
@@ -159,6 +176,7 @@ def paired_difference(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float
     Args:
         a: bool, or float in [0, 1], of shape (S, N).
         b: the same shape; training i of ``b`` has the seed of training i of ``a``.
+        clusters: as for :func:`accuracy_interval`.
 
     Returns:
         Mean of ``a - b``, low end, high end, in [-1, 1].
@@ -168,7 +186,8 @@ def paired_difference(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float
     """
     if a.shape != b.shape:
         raise ValueError(f"paired values must have the same shape, got {a.shape} and {b.shape}")
-    return mean_interval(a.astype(np.float64) - b.astype(np.float64), limits=(-1.0, 1.0))
+    difference = a.astype(np.float64) - b.astype(np.float64)
+    return mean_interval(per_cluster(difference, clusters), limits=(-1.0, 1.0))
 
 
 def with_images(values: np.ndarray, further: tuple[float, float]) -> np.ndarray:

@@ -14,7 +14,7 @@ from understudy.adaptation.adapter import (
 )
 from understudy.adaptation.methods import METHODS
 from understudy.core.errors import InputError
-from understudy.core.trackers import check_trackers
+from understudy.core.run_trackers import check_trackers
 from understudy.data.captions.captions import caption_sets, captions_of
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.load import Splits

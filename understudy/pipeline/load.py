@@ -7,6 +7,7 @@ from pathlib import Path
 
 from understudy.core.listing import listed
 from understudy.data.captions.captions import caption_sets
+from understudy.data.image_groups import num_groups
 from understudy.data.image_kind import ImageKind, Look, look_at
 from understudy.data.load import Splits
 from understudy.evaluation.imagenet import similarly_named
@@ -54,6 +55,7 @@ def load(run: Run) -> None:
             "train": len(splits.train),
             "val": len(splits.val),
             "test": len(splits.test),
+            "groups": num_groups((*captioned, splits.test)) or None,
             "skipped": [list(entry) for entry in splits.skipped],
             "image_kind": look.kind,
             "known_words": words,

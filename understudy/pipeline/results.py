@@ -54,6 +54,7 @@ def gather_results(folder: RunFolder, stages: Sequence[str]) -> dict[str, Any]:
             # Records of 0.1.0 have none.
             "notes": loaded.get("notes", []),
             **{name: loaded[name] for name in ("left_out", "copies") if name in loaded},
+            **({"groups": loaded["groups"]} if loaded.get("groups") else {}),
             **({"per_class": compared["per_class"]} if "per_class" in compared else {}),
         },
         "adaptation": {
@@ -117,6 +118,7 @@ def _verdict(
         arms,
         choice,
         num_test=loaded["test"],
+        num_groups=(loaded.get("groups") or {}).get("test"),
         with_val=arms_with_val(arms, settings),
         judged=compared.get("judged"),
     )

@@ -14,7 +14,7 @@ from understudy.core.config import flatten
 from understudy.core.errors import first_line
 from understudy.core.files import read_arrays
 from understudy.core.progress_file import ProgressFile
-from understudy.core.trackers import Trackers
+from understudy.core.run_trackers import Trackers
 from understudy.pipeline.context import Run
 from understudy.pipeline.folder import finished_results
 

@@ -73,7 +73,8 @@ def _generator(domain: Mapping[str, Any] | None) -> _Found:
     agreement = domain["agreement"]
     words = (
         f"A classifier of the real images recognises {agreement['mean']:.0%} [{agreement['low']:.0%}, "
-        f"{agreement['high']:.0%}] of {domain['images']:,} drawn images; chance is {domain['chance']:.0%}."
+        f"{agreement['high']:.0%}] of {domain['images']:,} drawn images, on average over classes; chance is "
+        f"{domain['chance']:.0%}."
     )
     if domain["knows"] is None:
         return "not checked", f"{words} They are too few to tell."

@@ -14,6 +14,7 @@ import numpy as np
 from understudy.core.errors import InputError
 from understudy.core.files import read_arrays
 from understudy.core.listing import listed
+from understudy.data.image_groups import groups_of
 from understudy.data.labelled_set import LabelledSet
 from understudy.training.classifier import TrainedClassifier
 
@@ -47,6 +48,7 @@ class ArmResult:
             ``micro_batch``, the number of images computed at once.
         val_balanced_accuracy: per seed; empty if a training was recorded without it.
         val_balanced_accuracy_standard_error: of one training, per seed; empty if one was recorded without it.
+        groups: group of each test image, such as its patient, int64 (N,); None if images have no groups.
     """
 
     arm: str
@@ -60,10 +62,11 @@ class ArmResult:
     histories: tuple[Mapping[str, Any], ...]
     val_balanced_accuracy: tuple[float, ...] = ()
     val_balanced_accuracy_standard_error: tuple[float, ...] = ()
+    groups: np.ndarray | None = None
 
     @classmethod
-    def from_records(cls, arm: str, records: Sequence[Mapping[str, np.ndarray]], labels: np.ndarray) -> Self:
-        """Join the records of all trainings of an arm; ``labels`` belong to the test set, int64 (N,)."""
+    def from_records(cls, arm: str, records: Sequence[Mapping[str, np.ndarray]], test: LabelledSet) -> Self:
+        """Join the records of all trainings of an arm, which were tested on ``test``."""
 
         def if_all_have(name: str) -> tuple[float, ...]:
             """The figure of every training; empty if an older version recorded one of them without it."""
@@ -74,7 +77,7 @@ class ArmResult:
             arm=arm,
             seeds=tuple(int(record["seed"]) for record in records),
             probabilities=np.stack([record["probabilities"] for record in records]),
-            labels=labels,
+            labels=test.labels,
             val_accuracy=tuple(float(record["val_accuracy"]) for record in records),
             val_loss=tuple(float(record["val_loss"]) for record in records),
             seconds=sum(float(record["seconds"]) for record in records),
@@ -82,6 +85,7 @@ class ArmResult:
             histories=tuple(json.loads(str(record["history"])) for record in records),
             val_balanced_accuracy=if_all_have("val_balanced_accuracy"),
             val_balanced_accuracy_standard_error=if_all_have("val_balanced_accuracy_standard_error"),
+            groups=groups_of(test),
         )
 
     @property
@@ -173,7 +177,7 @@ class ArmFolder:
             InputError: as :meth:`read`, and if a record is missing or damaged.
         """
         records = [self.read(index, seed=seed, test=test) for index, seed in enumerate(seeds)]
-        return ArmResult.from_records(self.arm, records, test.labels)
+        return ArmResult.from_records(self.arm, records, test)
 
     def is_best(self, weights: Path) -> bool:
         """Whether the best classifier is on disk and has the weights in this file."""

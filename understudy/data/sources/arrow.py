@@ -107,10 +107,11 @@ def _read(
         try:
             for batch in reader:
                 roots = (file.parent, file.parent.parent)
-                found = read_rows(batch, columns, roots, said=said, of_part=splits[name])
-                for data, label, problem, split in found:
-                    path = f"{name}#{rows[name]:08d}"
-                    yield Item(path=path, label=label, split=split, data=data, problem=problem)
+                found = read_rows(
+                    batch, columns, roots, said=said, of_part=splits[name], name=name, start=rows[name]
+                )
+                for item in found:
+                    yield item
                     rows[name] += 1
         except (pa.ArrowException, OSError) as error:
             raise InputError(

@@ -17,7 +17,7 @@ from understudy.core.errors import InputError
 from understudy.core.listing import listed
 from understudy.data.settings import DataSettings
 from understudy.data.sources.said_splits import SaidSplits
-from understudy.data.sources.source import MAX_FILE_BYTES
+from understudy.data.sources.source import MAX_FILE_BYTES, Item
 from understudy.data.sources.split_candidates import may_say_split
 from understudy.data.sources.split_names import RealSplit
 
@@ -49,6 +49,7 @@ class Columns:
         names: class names by label if the metadata of the table has them.
         others: columns that may say the split of each image, by their type or name.
         classes: names by number of those among them that hold class labels.
+        group: name of the column with what each image belongs to, such as its patient, if it is read.
     """
 
     image: str
@@ -56,11 +57,12 @@ class Columns:
     names: tuple[str, ...] | None
     others: tuple[str, ...] = field(default=(), compare=False)
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
+    group: str | None = None
 
     @property
     def read(self) -> list[str]:
-        """The columns of images and labels."""
-        return [self.image, self.label]
+        """The columns of images, labels and groups."""
+        return list(dict.fromkeys([self.image, self.label, *([self.group] if self.group else [])]))
 
     def values(self, batch: Any, name: str) -> list[Any]:
         """The values of one of the other columns in a batch of rows; class labels as text."""
@@ -77,7 +79,8 @@ def find_columns(schema: pa.Schema, where: str, settings: DataSettings) -> Colum
     Args:
         schema: columns of the table.
         where: file or data set, for messages.
-        settings: ``image_column``, ``label_column`` and ``split_column`` name the columns, if set.
+        settings: ``image_column``, ``label_column``, ``split_column`` and ``group_column`` name the columns,
+            if set.
 
     Raises:
         InputError: if there is no such column, several fit, or its type cannot hold images or labels.
@@ -88,8 +91,12 @@ def find_columns(schema: pa.Schema, where: str, settings: DataSettings) -> Colum
     _check_image_type(schema.field(image).type, f"{where}: {image}")
     _check_label_type(schema.field(label).type, f"{where}: {label}")
     names = class_label_names(features.get(label), where)
-    classes = _others(schema, (image, label), settings, features)
-    return Columns(image=image, label=label, names=names, others=tuple(classes), classes=classes)
+    classes, group = _others(schema, (image, label), settings, features), settings.group_column
+    if group is not None and schema.names.count(group) != 1:
+        raise InputError(
+            f"{where} must have one column {group!r} (data.group_column), got {listed(schema.names)}"
+        )
+    return Columns(image=image, label=label, names=names, others=tuple(classes), classes=classes, group=group)
 
 
 def _others(
@@ -123,8 +130,10 @@ def read_rows(
     *,
     said: SaidSplits,
     of_part: RealSplit | None,
-) -> Iterator[tuple[bytes, Any, str, RealSplit | None]]:
-    """Encoded image, label, problem and split of each row of a batch.
+    name: str,
+    start: int,
+) -> Iterator[Item]:
+    """The rows of a batch, as the items NAME#00000000 and so on.
 
     Args:
         batch: rows with the columns.
@@ -132,18 +141,30 @@ def read_rows(
         roots: folders that paths of image files may be relative to; files outside them are not read.
         said: the columns that say splits.
         of_part: split that the name of the file or part says.
+        name: of the file or part.
+        start: number of the first row.
     """
     images, labels = plain(batch.column(columns.image)), plain(batch.column(columns.label))
     rows = list(zip(*(columns.values(batch, name) for name in said.names), strict=True)) or [()] * len(images)
     splits = {row: said.split(row, of_part) for row in set(rows)}
-    for image, label, row in zip(images, labels, rows, strict=True):
+    groups = [None] * len(images) if columns.group is None else plain(batch.column(columns.group))
+    for number, (image, label, row, group) in enumerate(
+        zip(images, labels, rows, groups, strict=True), start
+    ):
         data, path = (image.get("bytes"), image.get("path")) if isinstance(image, dict) else (image, None)
         if isinstance(data, str):
             data, path = None, data
         problem = ""
         if not data:
             data, problem = read_file(path, roots) if path else (b"", "no image bytes")
-        yield data, label_of(label), problem, splits[row]
+        yield Item(
+            path=f"{name}#{number:08d}",
+            label=label_of(label),
+            split=splits[row],
+            data=data,
+            problem=problem,
+            group=None if group in (None, "") else str(group),
+        )
 
 
 def plain(values: Any) -> list[Any]:

@@ -90,8 +90,6 @@ def _read(
         row = 0
         for batch in part.with_format("arrow").iter(batch_size=1024):
             # Image folders are in the cache of the package, and the data set has their absolute paths.
-            found = read_rows(batch, columns, [Path("/")], said=said, of_part=splits[name])
-            for data, label, problem, split in found:
-                path = f"{name}#{row:08d}"
-                yield Item(path=path, label=label, split=split, data=data, problem=problem)
-                row += 1
+            roots = [Path("/")]
+            yield from read_rows(batch, columns, roots, said=said, of_part=splits[name], name=name, start=row)
+            row += len(batch)

@@ -109,11 +109,8 @@ def _read(found: Shards, columns: Mapping[Path, Columns], said: SaidSplits, root
                 present = [name for name in said.names if name in parquet.schema_arrow.names]
                 for batch in parquet.iter_batches(batch_size=1024, columns=[*each.read, *present]):
                     roots = (root, file.parent)
-                    for data, label, problem, of_row in read_rows(
-                        batch, each, roots, said=said, of_part=split
-                    ):
-                        path = f"{name}#{row:08d}"
-                        yield Item(path=path, label=label, split=of_row, data=data, problem=problem)
+                    for item in read_rows(batch, each, roots, said=said, of_part=split, name=name, start=row):
+                        yield item
                         row += 1
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{file}: rows from {row:,} on cannot be read: {error}") from None

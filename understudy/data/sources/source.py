@@ -28,6 +28,7 @@ class Item:
         data: encoded bytes.
         problem: why the image cannot be used; empty if the source found no problem.
         id: unique name if the source has one; if empty, it is derived from the path.
+        group: what the image belongs to, such as its patient, if a column says it.
     """
 
     path: str
@@ -36,6 +37,7 @@ class Item:
     data: bytes = b""
     problem: str = ""
     id: str = ""
+    group: str | None = None
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from wandb_records import all_of_wandb, logged
 from understudy.core import trackers as module
 from understudy.core.errors import InputError
 from understudy.core.processes import Processes
+from understudy.core.run_trackers import Trackers, check_trackers
 from understudy.core.tracker import TRACKERS
-from understudy.core.trackers import Trackers, check_trackers
 
 pytestmark = pytest.mark.filterwarnings("default")  # those of other libraries, when they are imported
 SETTINGS = {"seed": 3, "draw.steps": 20, "data.source": "digits", "adapt.adapter": None, "draw.times": 1.5}
