@@ -79,6 +79,8 @@ def test_every_preset_with_every_recipe_is_valid(name, recipe):
         ),
         ("draw.strength=[0.5, 1.5]", r"at most 1, or a list of such numbers, got 1.5"),
         ("draw.strength=[]", r"setting 'draw.strength' must be above 0 and at most 1, or a list"),
+        ("draw.of_classes={cat: true}", r"setting 'draw.of_classes.cat'"),
+        ("draw.of_classes={cat: 1.5}", r"setting 'draw.of_classes.cat'"),
         ("draw.strength=[0.5, 0.02]", r"setting 'draw': strength 0.02 of 20 steps leaves no step to execute"),
         ("compare.num_seeds=2", r"setting 'compare.num_seeds': .*greater than or equal to 3, got 2"),
         ("adapt.steps=many", r"setting 'adapt.steps': .*integer.* got 'many'"),
@@ -292,6 +294,13 @@ def test_guidance_needs_a_generator_that_was_adapted_with_it():
         InputError, match="both to adapt and to draw, or for neither, got kind 'none' and draw_kind 'sampled'"
     ):
         build(DIGITS, {"visual": {"draw_kind": "sampled"}})
+
+
+def test_numbers_of_single_classes_do_not_fit_sets_that_are_multiples():
+    with pytest.raises(
+        InputError, match=r"in which draw.of_classes cannot hold, got \{'cat': 5\}: leave one"
+    ):
+        build({"data": {"source": "digits"}, "draw": {"of_classes": {"cat": 5}}, "scale": {"times": [1, 2]}})
 
 
 def test_tokens_are_not_applied_in_part():

@@ -107,6 +107,15 @@ class Settings(Section):
         return self
 
     @model_validator(mode="after")
+    def _sizes_are_multiples(self) -> Self:
+        if self.scale.times and self.draw.of_classes:
+            raise ValueError(
+                "scale.times makes sets that are multiples of the train split, in which draw.of_classes "
+                f"cannot hold, got {self.draw.of_classes}: leave one of them out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _tokens_have_no_scale(self) -> Self:
         if self.adapt.has_token and self.draw.adapter_scale != 1:
             raise ValueError(

@@ -355,7 +355,8 @@ def test_bakeoffs_of_earlier_versions_go_on_with_other_test_images_in_each_repea
             {"generator": {"name": "mini"}},
             "sets generator.name itself, so it must not be given: leave it out, and",
         ),
-        ({"draw": {"per_class": 5}}, "draw.per_class of a bake-off is given once, as --per-class"),
+        ({"draw": {"per_class": 5}}, "as --per-class says: leave draw.per_class out"),
+        ({"draw": {"of_classes": {"cat": 5}}}, "as --per-class says: leave draw.of_classes out"),
         (
             {"adapt": {"method": "none"}},
             "so adapt.method must not be none: leave it or the recipe out, and write NAME",
@@ -445,7 +446,7 @@ def test_the_command_line_ends_with_a_table_the_reason_and_the_path(understudy, 
     ("words", "message"),
     [
         ("bakeoff digits --generator mini", "a bake-off sets generator.name itself"),
-        ("bakeoff digits --set draw.per_class=5", "given once, as --per-class"),
+        ("bakeoff digits --set draw.per_class=5", "as --per-class says"),
         ("bakeoff digits --recipe vanilla", "adapt.method must not be none"),
         ("bakeoff digits --arms real", "got the arms real: add one"),
         ("bakeoff digits --generators mini,mini", "points of a study must differ, got mini:adapted twice"),

@@ -6,6 +6,7 @@ import shutil
 from html.parser import HTMLParser
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from rich.console import Console
 from tiny_job import tiny_settings, tree
@@ -15,6 +16,7 @@ from understudy.core.errors import InputError
 from understudy.core.files import write_json
 from understudy.data.labelled_set import LabelledSet
 from understudy.functional.intervals import paired_difference
+from understudy.functional.unpaired import unpaired_difference
 from understudy.pipeline.folder import RunFolder
 from understudy.pipeline.run import run
 from understudy.report.compared import compared_tables, write_comparison
@@ -68,6 +70,38 @@ def test_equal_data_and_seeds_are_paired(a, b):
     expected = paired_difference(right(b, "mixed"), right(a, "mixed"))
     assert tuple(found["arms"]["mixed"]["difference"].values()) == expected
     assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+def with_groups(folder, to):
+    """The same run, of three test images of each patient."""
+    out = shutil.copytree(folder.path, to)
+    test = LabelledSet.load(out / "data" / "test.parquet")
+    patients = pa.array([f"p{index // 3}" for index in range(len(test))])
+    test.with_column("group", patients).save(out / "data" / "test.parquet")
+    return RunFolder.find(out)
+
+
+def test_differences_count_groups_if_a_run_has_them(a, b, tmp_path):
+    grouped = with_groups(b, tmp_path / "run")
+    groups = np.arange(len(right(b, "mixed")[0])) // 3
+    found = compare_runs(a, grouped)["arms"]["mixed"]
+    expected = paired_difference(right(b, "mixed"), right(a, "mixed"), groups)
+    assert tuple(found["difference"].values()) == pytest.approx(expected)
+    back = compare_runs(grouped, a)["arms"]["mixed"]["difference"]
+    assert back["high"] - back["low"] == pytest.approx(expected[2] - expected[1])
+    test = LabelledSet.load(grouped.path / "data" / "test.parquet")
+    LabelledSet.from_images(
+        255 - test.pixels(16),
+        test.labels,
+        class_names=test.class_names,
+        split="test",
+        ids=test.ids,
+        provenance={"group": test.provenance("group")},
+    ).save(grouped.path / "data" / "test.parquet")
+    unpaired = compare_runs(a, grouped)["arms"]["mixed"]
+    assert unpaired["paired"] == "nothing"
+    expected = unpaired_difference(right(grouped, "mixed"), right(a, "mixed"), (groups, None))
+    assert tuple(unpaired["difference"].values()) == pytest.approx(expected)
 
 
 def test_exchanging_the_runs_turns_the_differences_round(a, b):

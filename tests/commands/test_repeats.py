@@ -181,7 +181,7 @@ def test_the_command_line(understudy, pets, tiny_pipeline_folder, tmp_path):
     study = study_of(folder)
     assert study["sentence"] in " ".join(out.split())
     assert out.splitlines()[-1] == "runs/pets-repeats/study.html  runs/pets-repeats/study.json"
-    for head in ("to real+val,", "spread", "chosen on validation images of other runs"):
+    for head in ("difference to real+val,", "spread", "chosen on validation images of other runs"):
         assert head in out
     before = times(folder)
     code, out, _ = understudy(*words, "--repeats", "2")

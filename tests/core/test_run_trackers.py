@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from wandb_records import all_of_wandb, logged
 
-from understudy.core import trackers as module
+from understudy.core import run_trackers as module
 from understudy.core.errors import InputError
 from understudy.core.processes import Processes
 from understudy.core.run_trackers import Trackers, check_trackers

@@ -122,6 +122,37 @@ def test_a_column_names_the_patient(write, tmp_path: Path) -> None:  # type: ign
     check_apart(splits)
 
 
+def test_classes_that_share_patients_are_in_every_split(tmp_path: Path) -> None:
+    """Every patient has healthy images, most of them; half also have a lesion, a quarter a rare one."""
+    files = [
+        (label, f"patient_{number:02d}-{label}{image}.png")
+        for number in range(24)
+        for label, count in (("healthy", 4), ("lesion", 2 * (number % 2)), ("rare", number % 4 == 3))
+        for image in range(count)
+    ]
+    source = write_folder(tmp_path / "folder", files=files)
+    for seed in range(5):
+        settings = DataSettings(source=str(source), changed_copies=False, group_pattern=BY_PATIENT)
+        splits = load_splits(settings, seed=seed)
+        found = [patients_of(part) for part in (splits.train, splits.val, splits.test)]
+        assert sum(map(len, found)) == len(set.union(*found)) == 24
+        assert all(part.counts.min() > 0 for part in (splits.train, splits.val, splits.test))
+        assert [len(names) for names in found] == [14, 5, 5]
+
+
+def test_groups_that_leave_a_split_without_a_class_are_refused(tmp_path: Path) -> None:
+    """All classes but one are rare in each patient, so that the other one is in few of them."""
+    files = [(label, f"patient_{number}-{label}.png") for number in range(9) for label in ("a", "b")]
+    source = write_folder(tmp_path / "folder", files=files)
+    splits = load(source, group_pattern=BY_PATIENT)
+    assert all(
+        part.counts.tolist() == [len(part) // 2] * 2 for part in (splits.train, splits.val, splits.test)
+    )
+    lonely = [("c", f"patient_{number}-c.png") for number in range(2)]
+    with pytest.raises(InputError, match="every class needs at least 3 .*'c' has 2"):
+        load(write_folder(tmp_path / "more", files=[*files, *lonely]), group_pattern=BY_PATIENT)
+
+
 def test_numbers_are_names_of_groups(tmp_path: Path) -> None:
     numbers = [float(index // 3) for index in range(6 * PATIENTS)]
     pq.write_table(table(numbers), tmp_path / "set.parquet")
@@ -182,6 +213,9 @@ def test_test_images_of_a_single_patient_are_refused(tmp_path: Path) -> None:
             r"\(data.group_pattern\), but 72 of 72 have none, such as benign",
         ),
         ({"group_pattern": r"patient_0\d"}, r"data.group_pattern\), but 42 of 72 have none"),
+        ({"group_pattern": r"(x)?(y)?"}, r"\(data.group_pattern\), but 72 of 72 have none"),
+        ({"group_pattern": r"(?:x)?"}, r"\(data.group_pattern\), but 72 of 72 have none"),
+        ({"group_pattern": r"\w/(patient_0\d)?"}, r"\(data.group_pattern\), but 42 of 72 have none"),
         ({"group_pattern": "patient"}, "every class needs at least 3 different images .* images of a group"),
         (
             {"group_column": "patient"},
@@ -197,12 +231,55 @@ def test_groups_that_are_not_found(options: dict[str, str], message: str, tmp_pa
 def test_a_column_that_is_missing_or_has_gaps(tmp_path: Path) -> None:
     path = tmp_path / "set.parquet"
     pq.write_table(table(), path)
-    with pytest.raises(InputError, match=r"one column 'person' \(data.group_column\), got image, label"):
+    with pytest.raises(
+        InputError, match=r"one column 'person' \(data.group_column\) besides the images, got image"
+    ):
         load(path, group_column="person")
     own = [None if index < 3 else f"p{index // 3}" for index in range(6 * PATIENTS)]
     pq.write_table(table(own), path)
     with pytest.raises(InputError, match=r"but 3 of 72 have none, such as set.parquet#00000000"):
         load(path, group_column="patient")
+
+
+@pytest.mark.parametrize(
+    ("patients", "message"),
+    [
+        ([f"p{index // 3}" + " " * (index % 3) for index in range(72)], ""),
+        ([f"p{index // 3}".encode() for index in range(72)], ""),
+        ([" " if index == 5 else f"p{index // 3}" for index in range(72)], "but 1 of 72 have none"),
+        (
+            ["P7" if index == 21 else f"p{index // 3}" for index in range(72)],
+            "differ in case alone .*'P7' and 'p7'",
+        ),
+        (
+            [[f"p{index // 3}"] for index in range(72)],
+            "must hold one number or name for each image, got list",
+        ),
+    ],
+    ids=range(5),
+)
+def test_what_a_column_holds(patients: list[object], message: str, tmp_path: Path) -> None:
+    pq.write_table(table(patients), tmp_path / "set.parquet")
+    if message:
+        with pytest.raises(InputError, match=message):
+            load(tmp_path / "set.parquet", group_column="patient")
+    else:
+        splits = load(tmp_path / "set.parquet", group_column="patient")
+        check_apart(splits)
+        assert patients_of(splits.train) <= {f"p{number}" for number in range(24)}
+
+
+def test_the_images_are_no_groups(tmp_path: Path) -> None:
+    pq.write_table(table(), tmp_path / "set.parquet")
+    with pytest.raises(InputError, match="one column 'image' .* besides the images"):
+        load(tmp_path / "set.parquet", group_column="image")
+
+
+def test_groups_of_one_image_and_few_groups_are_told(tmp_path: Path) -> None:
+    source = write_folder(tmp_path / "folder")
+    assert "warning: every image is a group of its own" in " ".join(load(source, group_pattern=".*").notes)
+    notes = " ".join(load(source, group_pattern=BY_PATIENT).notes)
+    assert "warning: the test images are of 5 groups only" in notes or "of 4 groups only" in notes
 
 
 def test_settings_that_name_no_groups() -> None:

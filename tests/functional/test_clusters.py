@@ -81,11 +81,13 @@ def covers(estimate: str, *, rate: float, alike: float, clusters: int, seeds: in
 
 @pytest.mark.parametrize("estimate", ["accuracy", "difference", "classes of clusters", "classes in clusters"])
 @pytest.mark.parametrize(
-    ("rate", "alike", "clusters", "seeds"), [(0.8, 0.5, 30, 3), (0.9, 0.2, 60, 1), (0.6, 0.8, 15, 3)]
+    ("rate", "alike", "clusters", "seeds"),
+    [(0.8, 0.5, 30, 3), (0.9, 0.2, 60, 1), (0.6, 0.8, 15, 3), (0.97, 0.3, 40, 3), (0.85, 0.5, 8, 3)],
 )
 def test_covers_the_truth(estimate: str, rate: float, alike: float, clusters: int, seeds: int) -> None:
     how = {"rate": rate, "alike": alike, "clusters": clusters, "seeds": seeds}
-    assert covers(estimate, **how, counted=True) >= 0.91
+    least = 0.95 if estimate == "difference" else 0.9 if clusters >= 15 else 0.87
+    assert covers(estimate, **how, counted=True) >= least
 
 
 def test_images_of_clusters_that_are_not_counted_miss_the_truth() -> None:

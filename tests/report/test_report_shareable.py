@@ -33,8 +33,15 @@ def named() -> Sample:
     shared = [
         {"split": "test", "in": "train", "images": 1, "of": 9, "examples": [["mueller.png", "meier.png"]]}
     ]
-    data |= {"source": "/home/mueller/patients", "skipped": [["mueller-2.png", "cut short"]]}
+    data |= {
+        "source": "mueller/patients.zip",
+        "skipped": [["mueller-2.png", "no file 'meier.png' in the folder"]],
+    }
     data["copies"] |= {"shared": shared}
+    sample.results["fidelity"]["encoder"] |= {"name": "/home/mueller/encoder.safetensors"}
+    sample.results["fidelity"]["warnings"] = [
+        "Fidelity was not measured: no /home/mueller/encoder.safetensors"
+    ]
     for measured in shift["tests"].values():
         measured["copies"] = {"shared": shared}
     return sample
@@ -68,7 +75,7 @@ def test_it_names_no_file_and_no_path(tmp_path: Path) -> None:
     assert {"mueller", "meier", "/home", "understudy run"} <= whole
     page = sample.write(tmp_path / "report.html", form="shareable", shareable=sample.synthetic)
     assert not words.findall(page)
-    assert "</b> · patients</p>" in page and "1 left out: cut short.<" in page
+    assert "</b> · patients</p>" in page and ">1 left out.<" in page and "patients.zip" not in page
     assert "1 of 9 test images have a changed copy among the train images." in page
 
 
@@ -81,5 +88,5 @@ def test_its_links_lead_to_sections_that_are_there(tmp_path: Path) -> None:
 def test_results_keep_every_figure() -> None:
     results = named().results
     found = without_names(results)
-    assert {name for name in results if results[name] != found[name]} == {"data", "shift"}
+    assert {name for name in results if results[name] != found[name]} == {"data", "fidelity", "shift"}
     assert without_names(found) == found

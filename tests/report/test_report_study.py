@@ -15,7 +15,7 @@ from study_sample import make_study, write
 
 from understudy.commands.study import STUDIES
 from understudy.report.study_page import commands, is_cut, point_curves, study_table, yardstick
-from understudy.report.wording import lead_and_rest
+from understudy.report.wording import lead_and_rest, points_interval
 
 parsed, loads = (
     runpy.run_path(str(Path(__file__).with_name("test_report_html.py")))[name] for name in ("parsed", "loads")
@@ -182,12 +182,15 @@ def test_repeats_show_how_much_runs_differ(tmp_path: Path) -> None:
         for part in ("between", "within"):
             assert values["run", "mixed", f"{field}.spread.{part}"] == spread[part]
     assert study["sentence"] in html.unescape((tmp_path / "study.html").read_text(encoding="utf-8"))
-    console = Console(width=120)
+    console = Console(width=80)
     with console.capture() as printed:
         console.print(study_table(study))
-    (row,) = (line for line in printed.get().splitlines() if " mixed" in line)
+    assert "…" not in printed.get()
+    row, against = (line for line in printed.get().splitlines() if " mixed" in line)
     assert f"{100 * spread['between']:.1f} ({100 * spread['within']:.1f})" in row
     assert "to real+val" in printed.get() and "to real+class-balanced" in printed.get()
+    difference = point["arms"]["mixed"]["minus_real"]
+    assert against.count(points_interval(difference)) == 2
     study["environment"] = study["environment"] | {"command": "understudy run digits --shots 5 --repeats 3"}
     assert commands(study) == ["understudy run digits --shots 5 --repeats 5"]
 

@@ -114,10 +114,11 @@ def check(settings: Settings) -> None:
             f"a bake-off sets generator.{min(given)} itself, so it must not be given: leave it out, and name "
             "every generator in --generators"
         )
-    if settings.draw.per_class is not None:
-        raise InputError(
-            "draw.per_class of a bake-off is given once, as --per-class: leave --set draw.per_class out"
-        )
+    for name in ("per_class", "of_classes"):
+        if getattr(settings.draw, name):
+            raise InputError(
+                f"a bake-off draws as many images of each class, as --per-class says: leave draw.{name} out"
+            )
     if settings.adapt.method == "none":
         raise InputError(
             "a bake-off tries generators with and without adaptation, so adapt.method must not be none: "

@@ -12,6 +12,7 @@ import numpy as np
 from understudy.core.errors import InputError
 from understudy.core.files import read_arrays
 from understudy.core.listing import listed
+from understudy.data.image_groups import groups_of
 from understudy.data.labelled_set import LabelledSet
 from understudy.functional.intervals import paired_difference
 from understudy.functional.unpaired import unpaired_difference
@@ -132,16 +133,29 @@ def _digests(run: _Finished, split: str) -> list[str]:
 @final
 @dataclass(frozen=True)
 class _Aligned:
-    """Labels of both test sets, and the order that aligns their images; None if the images differ."""
+    """Labels and groups of both test sets, and the order that aligns their images; None if these differ."""
 
     labels: tuple[np.ndarray, np.ndarray]
+    groups: tuple[np.ndarray | None, np.ndarray | None]
     order: tuple[np.ndarray, np.ndarray] | None
+
+    @property
+    def ordered_groups(self) -> np.ndarray | None:
+        """Groups of the aligned images, as the first run that has them says."""
+        found = (
+            of[order] for of, order in zip(self.groups, self.order or (), strict=False) if of is not None
+        )
+        return next(found, None)
 
 
 def _aligned(a: _Finished, b: _Finished, digests: list[list[str]]) -> _Aligned:
     orders = tuple(np.argsort(np.array(entries), kind="stable") for entries in digests)
-    labels = (a.split("test").labels, b.split("test").labels)
-    return _Aligned(labels, (orders[0], orders[1]) if sorted(digests[0]) == sorted(digests[1]) else None)
+    one, other = a.split("test"), b.split("test")
+    return _Aligned(
+        labels=(one.labels, other.labels),
+        groups=(groups_of(one), groups_of(other)),
+        order=(orders[0], orders[1]) if sorted(digests[0]) == sorted(digests[1]) else None,
+    )
 
 
 def _side_by_side(a: _Finished, arm_a: str, b: _Finished, arm_b: str, aligned: _Aligned) -> dict[str, Any]:
@@ -158,10 +172,11 @@ def _side_by_side(a: _Finished, arm_a: str, b: _Finished, arm_b: str, aligned: _
     if aligned.order is not None and len(seeds_a) == len(seeds_b):
         # Trainings with unrelated seeds can be paired in any way: their differences are as independent as the
         # trainings are.
-        ends = paired_difference(right_b[:, aligned.order[1]], right_a[:, aligned.order[0]])
+        first, second = aligned.order
+        ends = paired_difference(right_b[:, second], right_a[:, first], aligned.ordered_groups)
         paired = "images and seeds" if seeds_a == seeds_b else "images"
     else:
-        ends, paired = unpaired_difference(right_b, right_a), "nothing"
+        ends, paired = unpaired_difference(right_b, right_a, aligned.groups[::-1]), "nothing"
     return row | {"difference": dict(zip(("mean", "low", "high"), ends, strict=True)), "paired": paired}
 
 

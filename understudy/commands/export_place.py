@@ -70,6 +70,8 @@ def _to_folder(write: Callable[..., str], to: Path, asked: Export) -> list[str]:
 
 def _to_hub(write: Callable[..., str], name: str, asked: Export) -> list[str]:
     check_repository(name)
+    if asked.what is ExportWhat.REPORT:
+        raise InputError("the hub has no place for a report: give a folder to --to")
     if asked.what is ExportWhat.PREDICTIONS:
         raise InputError(
             "predictions name your real images and tell their labels, so they are not uploaded: give a "
@@ -77,8 +79,6 @@ def _to_hub(write: Callable[..., str], name: str, asked: Export) -> list[str]:
         )
     if not asked.dry_run:
         check_token()
-    if asked.what is ExportWhat.REPORT:
-        raise InputError("the hub has no place for a report: give a folder to --to")
     kind: Kind = "dataset" if asked.what is ExportWhat.DATASET else "model"
     # Written as a whole before the hub is asked for a repository, which would otherwise stay empty.
     with _temporary_folder() as temporary:

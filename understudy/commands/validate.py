@@ -148,7 +148,7 @@ def _about_ready_made(settings: Settings, splits: Splits) -> tuple[str, ...]:
         if have < want
     ]
     told = f"warning: fewer ready-made images than the run wants ({listed(short)}), and some will be rejected"
-    return (f"{told}: lower draw.per_class, or draw.times and draw.min_per_class",)
+    return (f"{told}: lower draw.per_class and draw.of_classes, or draw.times and draw.min_per_class",)
 
 
 def _about_memory(settings: Settings) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from understudy.core.errors import InputError
 from understudy.core.listing import listed
 from understudy.core.progress import Observer
 from understudy.data.copy_groups import CopyGroups, looked_for, shared_sentences
-from understudy.data.image_groups import check_apart, joined, num_groups
+from understudy.data.image_groups import about_groups, check_apart, joined, num_groups
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.leaks import check_leaks, without_shared
 from understudy.data.pool import Pool, read_pool
@@ -107,7 +107,7 @@ def load_splits(settings: DataSettings, *, seed: int, observer: Observer | None 
         *_lost(pool),
         *shared_out,
         *groups.sentences(),
-        *_about_groups(sets),
+        *about_groups(sets.values()),
         *_uneven(pool, groups, parts, settings),
         *(f"warning: {each}" for each in shared_sentences(shared)),
         *_single_images(sets["train"], shots=settings.shots),
@@ -278,13 +278,6 @@ def _uneven(
     told = f"the shares of {'/'.join(shares)}, {percent}%, hold for all classes together"
     where = f"in {len(odd):,} of {images.num_classes:,} classes they differ"
     return (f"splits: {told}; {where} (images: {listed(named, most=3)}){together}",)
-
-
-def _about_groups(sets: Mapping[RealSplit, LabelledSet]) -> tuple[str, ...]:
-    """A sentence about the groups of each split; none if images have no groups."""
-    counted = [f"{count:,} of {split}" for split, count in num_groups(sets.values()).items()]
-    told = f"groups: {', '.join(counted)}; images of a group stay in one split, and intervals count groups"
-    return (told,) if counted else ()
 
 
 def _with_val_as_test(pool: Pool, settings: DataSettings) -> Pool:

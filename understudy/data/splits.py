@@ -39,28 +39,28 @@ def stratified_split(
         class_names: names by label.
         seed: chooses the split.
         groups: group of each image; images of the same group stay together and count once, for the class that
-            most of them have. If not given, every image is its own group.
+            fewest groups have. If not given, every image is its own group.
         test_seed: chooses the test images in place of ``seed``, which then divides the rest.
 
     Returns:
         Sorted indices per split. Each class has its share of each split, to within one image; at least one.
+        If groups have images of several classes, its share is that of the groups that count for it.
 
     Raises:
-        InputError: if the fractions leave nothing for ``train``, or a class has fewer images than there are
-            splits.
+        InputError: if the fractions leave nothing for ``train``, a class has fewer images or groups than
+            there are splits, or the groups leave a split without a class.
     """
     if sum(fractions.values()) >= 1:
         raise InputError(
             f"val and test fractions must have a sum below 1, got {sum(fractions.values()):g}: "
             "nothing is left to train on"
         )
-    units = _units(ids, labels, groups)
+    having, units = _units(ids, labels, groups, num_classes=len(class_names))
     ordered = _by_class(units, len(class_names), seed=seed)
-    counts = np.array([len(of_class) for of_class in ordered])
-    purpose = "to split off " + " and ".join(fractions)
+    purpose = f"to split off {' and '.join(fractions)}{_counted(ids, groups)}"
     advice = "add images of these classes, or leave the classes out"
-    _check_enough(counts, len(fractions) + 1, class_names, purpose=purpose, advice=advice)
-    places = _places(counts, fractions)
+    _check_enough(having, len(fractions) + 1, class_names, purpose=purpose, advice=advice)
+    places = _places(np.array([len(of_class) for of_class in ordered]), fractions)
     if test_seed is not None and "test" in places:
         others = _by_class(units, len(class_names), seed=test_seed)
         ordered = list(map(_with_part_of, ordered, others, places["test"]))
@@ -68,10 +68,31 @@ def stratified_split(
         split: [of_class[place] for of_class, place in zip(ordered, of_split, strict=True)]
         for split, of_split in places.items()
     }
-    return {
+    divided = {
         split: np.sort([index for of_class in classes for _, _, indices in of_class for index in indices])
         for split, classes in parts.items()
     }
+    _check_all_classes(divided, labels, class_names)
+    return divided
+
+
+def _counted(ids: Sequence[str], groups: Sequence[int] | None) -> str:
+    """What counts once in a split, for a message, if anything does."""
+    is_grouped = groups is not None and len(set(groups)) < len(ids)
+    return " (copies, and images of a group, count once)" if is_grouped else ""
+
+
+def _check_all_classes(
+    divided: Mapping[RealSplit, np.ndarray], labels: np.ndarray, class_names: Sequence[str]
+) -> None:
+    """Check that groups with images of several classes leave no split without a class."""
+    for split, indices in divided.items():
+        counts = np.bincount(labels[indices], minlength=len(class_names))
+        if empty := [name for name, count in zip(class_names, counts.tolist(), strict=True) if not count]:
+            raise InputError(
+                f"images of a group stay in one split, and this leaves no {split} images of {listed(empty)}: "
+                "add groups with these classes, or take another --seed"
+            )
 
 
 def _places(counts: np.ndarray, fractions: Mapping[RealSplit, float]) -> dict[RealSplit, list[slice]]:
@@ -79,8 +100,8 @@ def _places(counts: np.ndarray, fractions: Mapping[RealSplit, float]) -> dict[Re
     places: dict[RealSplit, list[slice]] = {}
     taken = np.zeros_like(counts)
     for number, (split, fraction) in enumerate(fractions.items()):
-        most = counts - taken - (len(fractions) - number)
-        sizes = np.clip(largest_remainder(round(fraction * counts.sum()), counts), 1, most)
+        most = np.maximum(0, counts - taken - (len(fractions) - number))
+        sizes = np.clip(largest_remainder(round(fraction * counts.sum()), counts), np.minimum(1, most), most)
         places[split] = list(map(slice, taken.tolist(), (taken + sizes).tolist()))
         taken = taken + sizes
     places["train"] = list(map(slice, taken.tolist(), counts.tolist()))
@@ -148,15 +169,22 @@ def _first_ranked(data: LabelledSet, counts: np.ndarray, *, seed: int) -> Labell
     return data.select(np.sort(order[first_of_each_class(labels[order], counts)]))
 
 
-def _units(ids: Sequence[str], labels: np.ndarray, groups: Sequence[int] | None) -> list[_Unit]:
-    """The units to split: (smallest id, most frequent label, indices) of each group."""
+def _units(
+    ids: Sequence[str], labels: np.ndarray, groups: Sequence[int] | None, *, num_classes: int
+) -> tuple[np.ndarray, list[_Unit]]:
+    """The number of groups that have each class, and the units to split: (smallest id, label, indices).
+
+    The label is that of the class that fewest groups have, so that rare classes are divided evenly; of
+    several such classes, the one that most images of the group have.
+    """
     units: dict[int, list[int]] = {}
     for index, group in enumerate(range(len(ids)) if groups is None else groups):
         units.setdefault(group, []).append(index)
-    return [
-        (min(ids[index] for index in indices), int(np.bincount(labels[indices]).argmax()), indices)
-        for indices in units.values()
-    ]
+    images = [np.bincount(labels[indices], minlength=num_classes) for indices in units.values()]
+    having = np.sum([counts > 0 for counts in images], axis=0)
+    rank = [np.lexsort((-counts, np.where(counts > 0, having, len(ids) + 1)))[0] for counts in images]
+    names = [min(ids[index] for index in indices) for indices in units.values()]
+    return having, list(zip(names, map(int, rank), units.values(), strict=True))
 
 
 def _by_class(units: Sequence[_Unit], num_classes: int, *, seed: int) -> list[list[_Unit]]:
@@ -188,6 +216,5 @@ def _check_enough(
     ]
     if few:
         raise InputError(
-            f"every class needs at least {least} different images {purpose} (copies count once, and so do "
-            f"images of a group), but {listed(few)}: {advice}"
+            f"every class needs at least {least} different images {purpose}, but {listed(few)}: {advice}"
         )

@@ -197,7 +197,7 @@ def verdict(
         figures[name] = judged
     helps, sentence = judge(figures, name, terms=terms, with_val=partners, measure=measure)
     pair = (measured_by(figures[arm], measure) for arm in (name, partners.get(name, name)))
-    sentence += _too_small(list(deciding_differences(*pair).values()), num_test)
+    sentence += _too_small(list(deciding_differences(*pair).values()), num_test, num_groups)
     if _WITH_VAL in arms:
         answer["against_val"] = with_val.get(best, best)
     elif choice.num_val < FEW_VAL:
@@ -299,15 +299,14 @@ def images_to_tell_two_points(differences: Sequence[Mapping[str, float]], num_te
     return math.ceil(wanted / unit) * unit
 
 
-def _too_small(differences: Sequence[Mapping[str, float]], num_test: int) -> str:
-    """Say how many test images it takes if these cannot tell a difference of two points; else nothing."""
-    wanted = images_to_tell_two_points(differences, num_test)
+def _too_small(differences: Sequence[Mapping[str, float]], num_test: int, num_groups: int | None) -> str:
+    """Say how many test images or groups it takes, if these cannot tell two points; else nothing."""
+    wanted = images_to_tell_two_points(differences, num_groups or num_test)
     if wanted is None:
         return ""
-    return (
-        f" This test is too small for a difference of {100 * TOLD:g} points: that takes about "
-        f"{wanted:,} test images."
-    )
+    what = "test images" if num_groups is None else "groups of test images"
+    told = f" This test is too small for a difference of {100 * TOLD:g} points"
+    return f"{told}: that takes about {wanted:,} {what}."
 
 
 def _arms_of_trainings(arms: Sequence[str]) -> str:

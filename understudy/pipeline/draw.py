@@ -41,7 +41,7 @@ def draw(run: Run) -> None:
     if (short := int(quota.sum()) - len(images)) > 0:
         run.observer.say(
             f"draw: {short} images fewer than wanted, because there are no more ready-made images; see "
-            "draw.per_class and draw.min_per_class"
+            "draw.per_class, draw.of_classes and draw.min_per_class"
         )
 
 

@@ -8,8 +8,9 @@ from typing import Any, Literal, final
 
 from understudy.core.listing import listed
 from understudy.data.copy_groups import shared_sentences
+from understudy.data.image_groups import groups_of_classes
 from understudy.data.labelled_set import LabelledSet
-from understudy.evaluation.class_sizes import too_few_test_images
+from understudy.evaluation.class_sizes import FEWEST_TEST_IMAGES, too_few_test_images
 from understudy.settings import Settings
 
 FEWEST_SEEDS = 3
@@ -114,15 +115,22 @@ def _test_images(data: Mapping[str, Any], sets: Sequence[LabelledSet]) -> _Found
         return "not checked", "The test images of each class were not counted."
     if small := too_few_test_images(data["classes"], counts):
         return "attention", small
-    return "ok", f"Every class has at least {min(counts):,}."
+    groups = next((groups_of_classes(part) for part in sets if part.split == "test"), None)
+    if groups and min(groups) < FEWEST_TEST_IMAGES:
+        pairs = zip(data["classes"], groups, strict=True)
+        few = listed([f"{name} ({count})" for name, count in pairs if count < FEWEST_TEST_IMAGES])
+        told = f"Fewer than {FEWEST_TEST_IMAGES} groups have test images of {few}"
+        return "attention", f"{told}, and intervals count groups: add groups."
+    of_groups = f" in at least {min(groups):,} groups" if groups else ""
+    return "ok", f"Every class has at least {min(counts):,}{of_groups}."
 
 
 def _left_out(skipped: Sequence[Sequence[str]]) -> _Found:
     if not skipped:
         return "ok", "Every file of the source was read."
-    which = listed([f"{file} ({reason})" if file else reason for file, reason in skipped])
-    more = " All are listed at the end of the page." if skipped[0][0] else ""
-    return "attention", f"{len(skipped):,} left out: {which}.{more}"
+    named = [f"{file} ({reason})" for file, reason in skipped if file]
+    which = f": {listed(named)}. All are listed at the end of the page" if named else ""
+    return "attention", f"{len(skipped):,} left out{which}."
 
 
 def _not_used(left_out: Sequence[Sequence[Any]] | None) -> _Found:

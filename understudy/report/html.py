@@ -44,7 +44,7 @@ def write_report(path: Path, data: ReportData, *, form: Form = "whole") -> None:
         data: what it shows.
         form: ``whole``; ``short``, without the browser of all images and the sections that explain how the
             figures came about, for a page of less than a tenth of the size; or ``shareable``, with no real
-            image, no names of files, no paths, no commands and no settings.
+            image, no names of files and no paths, and without advice and the section about running it again.
     """
     results = present(without_names(data.results) if form == "shareable" else data.results)
     pictured, is_short = data.pictured(form), form == "short"

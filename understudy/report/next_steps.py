@@ -174,6 +174,8 @@ def _small_test(results: Results, command: RunCommand) -> tuple[str, str] | None
     num_test = results["data"]["test"]
     if results["verdict"]["best"] == "real" or not _knows_images(results):
         return None
+    if results["data"].get("groups"):  # the verdict says how many groups it takes; `evaluate` counts images
+        return None
     wanted = images_to_tell_two_points(list(deciding(results).values()), num_test)
     if wanted is None:
         return None

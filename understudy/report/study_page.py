@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 from rich import box
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -82,7 +83,7 @@ def write_study_page(path: Path, *, study: Mapping[str, Any], settings_yaml: str
     write_text(path, text)
 
 
-def study_table(study: Mapping[str, Any]) -> Table:
+def study_table(study: Mapping[str, Any]) -> Table | Group:
     """Show accuracy and difference of every arm at every point.
 
     The difference is to ``real``, or to ``real-long`` for arms that train for longer.
@@ -91,12 +92,13 @@ def study_table(study: Mapping[str, Any]) -> Table:
         study: content of ``study.json``.
 
     Returns:
-        A table with a row per point and arm; of repeats, a row per arm; of a bake-off, a row per generator.
+        A table with a row per point and arm; of repeats, a row per arm, and a second table if arms were
+        compared with further ones of real images alone; of a bake-off, a row per generator.
     """
     if "ranking" in study:
         return ranking_table(study)
     if "verdict" in study:
-        return _table_of_repeats(study)
+        return Group(_table_of_repeats(study), *_table_of_further_rivals(study))
     table = _empty_table([f"[low, high]: {interval_note(study)}"])
     table.add_column(Text(study["unit"]))
     table.add_column("arm")
@@ -125,6 +127,24 @@ def study_table(study: Mapping[str, Any]) -> Table:
     return table
 
 
+def _table_of_further_rivals(study: Mapping[str, Any]) -> list[Table]:
+    """A row per arm that was compared with further arms of real images alone; no table without such arms."""
+    (point,), measure, fields = study["points"], study["measure"], further_fields(study)
+    if not fields:
+        return []
+    table = _empty_table([])
+    table.add_column("arm", overflow="fold")
+    for field in fields:
+        head = f"difference to {RIVALS[field]},\npoints [low, high]"
+        table.add_column(Text(head), justify="right", no_wrap=True)
+    for name, arm in point["arms"].items():
+        found = measured_by(arm, measure)
+        if any(field in found for field in fields):
+            against = [points_interval(found[field]) if field in found else "" for field in fields]
+            table.add_row(Text(name), *map(Text, against))
+    return [table]
+
+
 def further_fields(study: Mapping[str, Any]) -> list[str]:
     """The differences to further arms of real images alone that some arm of a study has."""
     measure = study.get("measure", "accuracy")
@@ -142,21 +162,17 @@ def _table_of_repeats(study: Mapping[str, Any]) -> Table:
     table = _empty_table(notes)
     table.add_column("arm", overflow="fold")
     heads = [f"{MEASURES[measure]}, %\n[low, high]", "difference to real, points\n[low, high]"]
-    further = further_fields(study)
-    heads += [f"to {RIVALS[field]},\npoints [low, high]" for field in further]
     for head in [*heads, *(["spread"] if has_spread else [])]:
         table.add_column(Text(head), justify="right", no_wrap=True)
     for name, arm in point["arms"].items():
         found = measured_by(arm, measure)
         of_real = found[field := difference_field(found)]
         spread = "" if name == "real" or "spread" not in of_real else spread_words(of_real["spread"])
-        against = [points_interval(found[each]) if each in found else "" for each in further]
         to_long = " to real-long" if field == "minus_real_long" else ""
         table.add_row(
             Text(f"{name} *" if name in judged else name),
             Text(percent_interval(found)),
             Text("reference" if name == "real" else f"{points_interval(of_real)}{to_long}"),
-            *map(Text, against),
             *([Text(spread)] if has_spread else []),
         )
     return table

@@ -50,7 +50,7 @@ class DrawSettings(Section):
     """Synthetic images per real train image; classes are as frequent as in the train split."""
     min_per_class: int = setting(100, ge=1, needs=_COUNTED)
     """Minimum number of images per class, whatever `draw.times` says."""
-    of_classes: dict[str, Annotated[int, Field(ge=1)]] = setting({})
+    of_classes: dict[str, Annotated[int, Field(ge=1, strict=True)]] = setting({})
     """Images of single classes, by name, in place of what the settings above give: `{scratch: 500}`."""
     prompt: str = setting("a photo of {class}", decides="pixels", needs=_DRAWS)
     """Prompt for drawing: a template, the name of a template set, or a file of templates, as for

@@ -92,10 +92,13 @@ def find_columns(schema: pa.Schema, where: str, settings: DataSettings) -> Colum
     _check_label_type(schema.field(label).type, f"{where}: {label}")
     names = class_label_names(features.get(label), where)
     classes, group = _others(schema, (image, label), settings, features), settings.group_column
-    if group is not None and schema.names.count(group) != 1:
-        raise InputError(
-            f"{where} must have one column {group!r} (data.group_column), got {listed(schema.names)}"
-        )
+    if group is not None:
+        if schema.names.count(group) != 1 or group == image:
+            raise InputError(
+                f"{where} must have one column {group!r} (data.group_column) besides the images, got "
+                f"{listed(schema.names)}"
+            )
+        _check_label_type(schema.field(group).type, f"{where}: {group}")
     return Columns(image=image, label=label, names=names, others=tuple(classes), classes=classes, group=group)
 
 
@@ -163,8 +166,14 @@ def read_rows(
             split=splits[row],
             data=data,
             problem=problem,
-            group=None if group in (None, "") else str(group),
+            group=_group_of(group),
         )
+
+
+def _group_of(value: Any) -> str | None:
+    """What an image belongs to, as text without outer spaces; None if the column is empty there."""
+    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    return None if value is None or not text.strip() else text.strip()
 
 
 def plain(values: Any) -> list[Any]:
