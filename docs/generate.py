@@ -129,7 +129,9 @@ def _kind(annotation: Any, bounds: str) -> str:
     if get_origin(annotation) is tuple:
         return f"list; each {_kind(args[0], '')}"
     if get_origin(annotation) is dict:
-        return f"mapping of names to {'phases' if _holds_sections(args[1]) else _kind(args[1], '') + 's'}"
+        if args[1] is Path or _holds_sections(args[1]):
+            return f"mapping of names to {'paths' if args[1] is Path else 'phases'}"
+        return f"mapping of names; each value {_kind(args[1], '')}"
     if hasattr(annotation, "__metadata__"):
         inner = [item for part in annotation.__metadata__ for item in getattr(part, "metadata", [part])]
         return _kind(args[0], _bounds(inner))

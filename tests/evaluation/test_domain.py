@@ -64,6 +64,16 @@ def test_always_naming_the_largest_class_is_chance():
     assert (found["agreement"]["mean"], found["chance"], found["knows"]) == (0.5, 0.5, False)
 
 
+def test_chance_is_that_of_all_classes_that_could_be_named():
+    """A preview draws forty of a thousand classes; one in ten recognised is far from chance."""
+    labels = np.repeat(np.arange(40), 5)
+    recognised = np.arange(200) % 10 == 0
+    few, all_of_them = (measure_domain(labels, recognised, num_classes=number) for number in (None, 1000))
+    assert (few["chance"], all_of_them["chance"]) == (1 / 40, 1 / 1000)
+    assert measure_domain(labels, np.arange(200) % 40 == 0)["knows"] is not True
+    assert measure_domain(labels, np.arange(200) % 40 == 0, num_classes=1000)["knows"] is True
+
+
 def test_what_cannot_be_told():
     assert measure_domain(np.arange(49) % 7, np.arange(49) % 7 == 0)["knows"] is None
     assert measure_domain(np.zeros(200, dtype=int), np.ones(200, dtype=bool))["knows"] is None

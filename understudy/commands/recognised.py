@@ -72,7 +72,7 @@ def _near_their_class(network: TrainedClassifier, train: LabelledSet, data: Labe
     features, labels = network.features(few), np.unique(few.labels)
     means = np.stack([features[few.labels == label].mean(axis=0) for label in labels])
     nearest, _ = nearest_neighbours(network.features(data), means)
-    return measure_domain(data.labels, labels[nearest] == data.labels)
+    return measure_domain(data.labels, labels[nearest] == data.labels, num_classes=len(labels))
 
 
 def _first(data: LabelledSet, per_class: int) -> LabelledSet:

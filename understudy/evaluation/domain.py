@@ -14,7 +14,9 @@ _FEWEST = 50  # drawn images below which ignorance is not concluded
 _USELESS = 0.15  # of the way from chance to all images recognised
 
 
-def measure_domain(labels: np.ndarray, recognised: np.ndarray) -> dict[str, Any]:
+def measure_domain(
+    labels: np.ndarray, recognised: np.ndarray, *, num_classes: int | None = None
+) -> dict[str, Any]:
     """Compare the share of drawn images whose class is recognised with chance.
 
     The share is the mean over classes, so that it stays if more images of some classes are drawn. A
@@ -23,6 +25,7 @@ def measure_domain(labels: np.ndarray, recognised: np.ndarray) -> dict[str, Any]
     Args:
         labels: intended class of each drawn image, int (N,).
         recognised: whether the classifier names it, bool (N,).
+        num_classes: K, the classes that the classifier may name; if not given, those of the images.
 
     Returns:
         ``images`` (N), ``agreement`` (``mean``, ``low``, ``high``; 95%, Clopper and Pearson 1934, for as many
@@ -42,7 +45,7 @@ def measure_domain(labels: np.ndarray, recognised: np.ndarray) -> dict[str, Any]
         raise ValueError(f"labels and recognised must be (N,), got {len(labels)} and {len(recognised)}")
     classes, counts = np.unique(labels, return_counts=True)
     mean = float(np.mean([recognised[labels == label].mean() for label in classes]))
-    chance = 1 / len(classes)
+    chance = 1 / (num_classes or len(classes))
     low, high = binomial_limits(mean, len(classes) ** 2 / float((1 / counts).sum()))
     knows = None
     if len(classes) > 1 and low > chance:

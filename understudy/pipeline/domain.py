@@ -70,7 +70,7 @@ def check_domain(run: Run, judged: Judgement, is_last: bool, *, stage: str = "cu
 
 def _of_validation_images(run: Run) -> dict[str, Any]:
     known = run.classifiers.judge.predict(run.val).argmax(axis=1) == run.val.labels
-    return measure_domain(run.val.labels, known)
+    return measure_domain(run.val.labels, known, num_classes=run.val.num_classes)
 
 
 def _recognised(found: dict[str, Any]) -> str:
