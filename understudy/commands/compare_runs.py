@@ -13,7 +13,6 @@ from understudy.core.errors import InputError
 from understudy.core.files import read_arrays
 from understudy.core.listing import listed
 from understudy.data.image_groups import groups_of
-from understudy.data.image_groups import groups_of
 from understudy.data.labelled_set import LabelledSet
 from understudy.functional.intervals import paired_difference
 from understudy.functional.unpaired import unpaired_difference
