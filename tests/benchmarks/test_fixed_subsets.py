@@ -41,5 +41,7 @@ def test_subsets_differ_and_splits_do_not():
 
 
 def test_more_shots_than_images_names_the_classes():
-    with pytest.raises(InputError, match=r"at least 100 different images for 100 shots .*'digit 0' has 59"):
+    with pytest.raises(
+        InputError, match=r"at least 100 different images for 100 shots, but 'digit 0' has 59"
+    ):
         load(shots=100, subset=0)

@@ -37,7 +37,7 @@ def per_cluster(
 
     Example:
         >>> per_cluster(np.array([[1, 1, 0, 0, 0, 1]]), np.array([0, 0, 1, 1, 1, 2])).round(2)
-        array([[ 1. , -0.25,  0.75]])
+        array([[ 1.  , -0.25,  0.75]])
     """
     if clusters is None:
         return values
