@@ -61,10 +61,9 @@ _SMOKE: Mapping[str, Any] = {
     "data": {"shots": 4},
 }
 _SMOKE_CASES = ("plain", "covariance", "drawn", "exemplars")
-_FEW_DRAWN = {"distribution_steps": 2, "drawn_images": 8, "drawn_steps": 2, "classes_per_batch": 2}
 _SMOKE_ADAPT: Mapping[str, Any] = {
     "covariance": {"classes_per_batch": 2},
-    "drawn": _FEW_DRAWN,
+    "drawn": {"distribution_steps": 2, "drawn_images": 8, "drawn_steps": 2, "classes_per_batch": 2},
 }
 
 

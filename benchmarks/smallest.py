@@ -9,7 +9,6 @@ import multiprocessing
 import runpy
 import sys
 import time
-from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
@@ -59,12 +58,12 @@ def smoke(name: str, folder: Path) -> float:
     return time.monotonic() - start
 
 
-def main(folder: Path, names: Sequence[str] = BENCHMARKS) -> None:
+def main(folder: Path) -> None:
     """Do the benchmarks; the first that fails ends all."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_IMPORTED)
     with ProcessPoolExecutor(2, mp_context=context, max_tasks_per_child=1) as pool:
-        begun = {pool.submit(smoke, name, folder): name for name in names}
+        begun = {pool.submit(smoke, name, folder): name for name in BENCHMARKS}
         try:
             for one in as_completed(begun):
                 print(f"{begun[one]}: {one.result():.0f} s", flush=True)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import tracemalloc
 from collections import Counter
 
 import numpy as np
@@ -104,6 +105,17 @@ def test_groups_stay_together() -> None:
     assert {split: len(indices) for split, indices in parts.items()} == {"train": 24, "val": 8, "test": 8}
     where = {groups[index]: split for split, indices in parts.items() for index in indices}
     assert all(where[groups[index]] == split for split, indices in parts.items() for index in indices)
+
+
+def test_many_images_of_many_classes_take_no_table_of_both() -> None:
+    """A row of 1,000 classes for each of 20,000 images would take 160 MB."""
+    ids, labels = [f"{index}" for index in range(20_000)], np.arange(20_000) % 1000
+    names = tuple(map(str, range(1000)))
+    tracemalloc.start()
+    stratified_split(ids, labels, {"val": 0.2, "test": 0.2}, class_names=names, seed=0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 40e6
 
 
 def test_seeds_differ_and_repeat() -> None:

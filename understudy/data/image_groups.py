@@ -17,6 +17,7 @@ from understudy.core.errors import InputError
 from understudy.core.listing import listed
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.settings import DataSettings
+from understudy.functional.clusters import clusters_of_classes
 
 _COLUMN = "group"
 _LEAST = 2  # groups of test images; the interval of one is not known
@@ -24,7 +25,7 @@ _ENOUGH = 10  # groups of test images, from which on intervals held the truth in
 
 
 def provenance_of_groups(
-    paths: Sequence[str], in_table: Sequence[str | None], settings: DataSettings
+    paths: Sequence[str], in_table: Iterable[str | None], settings: DataSettings
 ) -> dict[str, list[str]]:
     """The provenance column with the group of each image; no column if the settings name no groups.
 
@@ -90,7 +91,7 @@ def groups_of(images: LabelledSet) -> np.ndarray | None:
     return np.unique(images.provenance(_COLUMN), return_inverse=True)[1]
 
 
-def joined(copies: Sequence[int], images: LabelledSet) -> list[int]:
+def joined(copies: Sequence[int], images: LabelledSet) -> Sequence[int]:
     """Numbers of units that must not be divided: images are linked by being copies, and by their group.
 
     Args:
@@ -109,7 +110,7 @@ def joined(copies: Sequence[int], images: LabelledSet) -> list[int]:
     """
     groups = groups_of(images)
     if groups is None:
-        return list(copies)
+        return copies
     pictures = np.unique(copies, return_inverse=True)[1]
     first = int(pictures.max()) + 1
     size = first + int(groups.max()) + 1
@@ -173,4 +174,5 @@ def groups_of_classes(images: LabelledSet) -> list[int] | None:
     groups = groups_of(images)
     if groups is None:
         return None
-    return [len(np.unique(groups[images.labels == label])) for label in range(images.num_classes)]
+    counts: list[int] = clusters_of_classes(groups, images.labels, images.num_classes).tolist()
+    return counts

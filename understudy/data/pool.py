@@ -96,7 +96,7 @@ def _labelled(found: _Read, rows: np.ndarray, contents: Contents, settings: Data
     classes = find_classes(labels, contents.class_names, settings)
     class_names, prompt_names, words = name_classes(classes.keys, settings, numbered=classes.numbered)
     paths = [item.path for item in items]
-    groups = provenance_of_groups(paths, [item.group for item in items], settings)
+    groups = provenance_of_groups(paths, (item.group for item in items), settings)
     ids = [item.id for item in items] if items[0].id else stable_ids(paths)
     prints = Fingerprints(tuple(ids), *found.prints.columns(rows[kept]))
     keys = [classes.key_of[label] for label in labels]

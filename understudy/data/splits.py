@@ -57,7 +57,8 @@ def stratified_split(
         )
     having, units = _units(ids, labels, groups, num_classes=len(class_names))
     ordered = _by_class(units, len(class_names), seed=seed)
-    purpose = f"to split off {' and '.join(fractions)}{_counted(ids, groups)}"
+    once = " (copies, and images of a group, count once)" if len(units) < len(ids) else ""
+    purpose = f"to split off {' and '.join(fractions)}{once}"
     advice = "add images of these classes, or leave the classes out"
     _check_enough(having, len(fractions) + 1, class_names, purpose=purpose, advice=advice)
     places = _places(np.array([len(of_class) for of_class in ordered]), fractions)
@@ -74,12 +75,6 @@ def stratified_split(
     }
     _check_all_classes(divided, labels, class_names)
     return divided
-
-
-def _counted(ids: Sequence[str], groups: Sequence[int] | None) -> str:
-    """What counts once in a split, for a message, if anything does."""
-    is_grouped = groups is not None and len(set(groups)) < len(ids)
-    return " (copies, and images of a group, count once)" if is_grouped else ""
 
 
 def _check_all_classes(
@@ -177,14 +172,18 @@ def _units(
     The label is that of the class that fewest groups have, so that rare classes are divided evenly; of
     several such classes, the one that most images of the group have.
     """
-    units: dict[int, list[int]] = {}
-    for index, group in enumerate(range(len(ids)) if groups is None else groups):
-        units.setdefault(group, []).append(index)
-    images = [np.bincount(labels[indices], minlength=num_classes) for indices in units.values()]
-    having = np.sum([counts > 0 for counts in images], axis=0)
-    rank = [np.lexsort((-counts, np.where(counts > 0, having, len(ids) + 1)))[0] for counts in images]
-    names = [min(ids[index] for index in indices) for indices in units.values()]
-    return having, list(zip(names, map(int, rank), units.values(), strict=True))
+    unit_of = np.arange(len(ids)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    # Only classes that a unit has: a row of all classes for each of a million images would not fit.
+    pairs, images = np.unique(unit_of * num_classes + labels, return_counts=True)
+    unit, label = np.divmod(pairs, num_classes)
+    having = np.bincount(label, minlength=num_classes)
+    order = np.lexsort((label, -images, having[label], unit))
+    chosen = label[order[np.unique(unit[order], return_index=True)[1]]].tolist()
+    members: list[list[int]] = [[] for _ in chosen]
+    for index, number in enumerate(unit_of.tolist()):
+        members[number].append(index)
+    names = [min(ids[index] for index in indices) for indices in members]
+    return having, list(zip(names, chosen, members, strict=True))
 
 
 def _by_class(units: Sequence[_Unit], num_classes: int, *, seed: int) -> list[list[_Unit]]:

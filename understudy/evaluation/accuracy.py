@@ -18,6 +18,7 @@ from understudy.functional.class_means import (
     precision_per_class,
     recall_per_class,
 )
+from understudy.functional.clusters import num_draws
 from understudy.functional.intervals import Interval, accuracy_interval, paired_difference
 from understudy.training.records import ArmResult
 
@@ -400,9 +401,9 @@ def _summarise_one(
 
 def _recall(result: ArmResult, real: ArmResult, of_class: np.ndarray) -> dict[str, Any] | None:
     """The recall of a class, whose test images are given as bool (N,), with its difference to ``real``."""
-    groups = None if result.groups is None else result.groups[of_class]
-    if (of_class.sum() if groups is None else len(np.unique(groups))) < 2:
+    if num_draws(of_class, result.groups) < 2:
         return None
+    groups = None if result.groups is None else result.groups[of_class]
     own, theirs = result.correct[:, of_class], real.correct[:, of_class]
     difference = (0.0, 0.0, 0.0) if result is real else paired_difference(own, theirs, groups)
     return {**_interval(accuracy_interval(own, groups)), "minus_real": _interval(difference)}

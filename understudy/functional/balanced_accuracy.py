@@ -16,7 +16,7 @@ import math
 
 import numpy as np
 
-from understudy.functional.clusters import per_cluster
+from understudy.functional.clusters import clusters_of_classes, num_draws, per_cluster
 from understudy.functional.intervals import accuracy_interval, binomial_limits, student, variance_of_mean
 
 
@@ -66,7 +66,7 @@ def balanced_accuracy_interval(
     terms = correct * (len(labels) / (len(sizes) * sizes))[class_of]
     drawn = per_cluster(terms, clusters, class_of)
     variance, freedom = variance_of_mean(drawn, class_of if clusters is None else None)
-    drawn_of_class = sizes if clusters is None else _clusters_of_classes(class_of, clusters)
+    drawn_of_class = sizes if clusters is None else clusters_of_classes(clusters, class_of, len(sizes))
     mean, heaviest = float(terms.mean()), 1 / (len(sizes) * int(drawn_of_class.min()))
     ratio = min(1.0, (student(drawn.shape[1] - 1) / student(freedom)) ** 2)
     half = 1.0
@@ -106,17 +106,11 @@ def balanced_standard_error(correct: np.ndarray, labels: np.ndarray) -> float:
     return math.sqrt(images**2 * variance + further) / (images + 4)
 
 
-def _clusters_of_classes(class_of: np.ndarray, clusters: np.ndarray) -> np.ndarray:
-    """The number of clusters with images of each class, int64 (K,)."""
-    pairs = np.unique(np.stack([class_of, np.unique(clusters, return_inverse=True)[1]]), axis=1)
-    return np.bincount(pairs[0])
-
-
 def _longer_half(correct: np.ndarray, clusters: np.ndarray | None, of_class: np.ndarray) -> float:
     """The longer part of the interval of one class, on either side of its recall."""
-    drawn = None if clusters is None else clusters[of_class]
-    if (of_class.sum() if drawn is None else len(np.unique(drawn))) > 1:
-        mean, low, high = accuracy_interval(correct[:, of_class], drawn)
+    if num_draws(of_class, clusters) > 1:
+        own = None if clusters is None else clusters[of_class]
+        mean, low, high = accuracy_interval(correct[:, of_class], own)
     else:
         mean = float(correct[:, of_class].mean())
         low, high = binomial_limits(mean, 1)

@@ -47,6 +47,36 @@ def per_cluster(
     return np.asarray(values.mean() + len(names) / values.shape[1] * np.stack(totals))
 
 
+def clusters_of_classes(clusters: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray:
+    """The number of clusters with images of each class, int64 (num_classes,).
+
+    Args:
+        clusters: c, of shape (N,).
+        labels: class of each image, int of shape (N,).
+        num_classes: classes beyond those of the images have none.
+
+    Example:
+        >>> clusters_of_classes(np.array([7, 7, 8]), np.array([0, 0, 0]), 2)
+        array([2, 0])
+    """
+    cluster_of = np.unique(clusters, return_inverse=True)[1]
+    return np.bincount(np.unique(cluster_of * num_classes + labels) % num_classes, minlength=num_classes)
+
+
+def num_draws(images: np.ndarray, clusters: np.ndarray | None) -> int:
+    """How many draws some of the images are: their clusters, or the images themselves without clusters.
+
+    Args:
+        images: which ones, bool of shape (N,).
+        clusters: c, of shape (N,).
+
+    Example:
+        >>> num_draws(np.array([True, True, False]), np.array([7, 7, 8]))
+        1
+    """
+    return int(images.sum()) if clusters is None else len(np.unique(clusters[images]))
+
+
 def _means(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """The mean of the stratum of each image, over trainings and images, (N,)."""
     _, group_of, sizes = np.unique(groups, return_inverse=True, return_counts=True)

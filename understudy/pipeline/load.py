@@ -55,7 +55,7 @@ def load(run: Run) -> None:
             "train": len(splits.train),
             "val": len(splits.val),
             "test": len(splits.test),
-            "groups": num_groups((*captioned, splits.test)) or None,
+            "groups": num_groups((*captioned, splits.test)),
             "skipped": [list(entry) for entry in splits.skipped],
             "image_kind": look.kind,
             "known_words": words,

@@ -118,7 +118,7 @@ def _verdict(
         arms,
         choice,
         num_test=loaded["test"],
-        num_groups=(loaded.get("groups") or {}).get("test"),
+        num_groups=loaded.get("groups", {}).get("test"),
         with_val=arms_with_val(arms, settings),
         judged=compared.get("judged"),
     )

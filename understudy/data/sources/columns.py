@@ -172,8 +172,10 @@ def read_rows(
 
 def _group_of(value: Any) -> str | None:
     """What an image belongs to, as text without outer spaces; None if the column is empty there."""
+    if value is None:
+        return None
     text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-    return None if value is None or not text.strip() else text.strip()
+    return text.strip() or None
 
 
 def plain(values: Any) -> list[Any]:
